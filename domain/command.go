@@ -1,0 +1,164 @@
+package domain
+
+import "time"
+
+// Command types: names on sockets, in traces and in the log.
+const (
+	CommandOpenBranch           = "branch.open"
+	CommandChangeBranch         = "branch.change"
+	CommandCreateProduct        = "product.create"
+	CommandChangeProduct        = "product.change"
+	CommandDeleteProduct        = "product.delete"
+	CommandCountStock           = "stock.count"
+	CommandAdjustStock          = "stock.adjust"
+	CommandCreateTransaction    = "transaction.create"
+	CommandSetTransactionStatus = "transaction.set-status"
+	CommandSetUser              = "user.set"
+	CommandChangeUser           = "user.change"
+	CommandSendNotification     = "notification.send"
+)
+
+// Command asks for something to happen. Who publishes it fills it in
+// completely; Decide adds nothing from outside.
+type Command struct {
+	// ID is the command's id, unique per user: the client's Idempotency-Key
+	// or commandId, or a UUIDv7 made at the edge.
+	ID string
+	// Keyed is true when the id came from the client, who may send it again.
+	Keyed bool
+	Type  string
+	// BranchID is the branch that decides; empty for users and notifications.
+	BranchID string
+	Identity Identity
+	// At is the time at the edge, taken as the time of the decision.
+	At time.Time
+	// Fingerprint tells bodies apart: a hash of type, branch and body.
+	Fingerprint string
+	// Body is one of the structs below, by value.
+	Body any
+	// Metadata goes into the commit (trace context).
+	Metadata map[string]string
+}
+
+// Bodies, as in HTTP. Ids of the path ride along in the socket form; at the
+// HTTP edge they are filled in from the path.
+
+// OpenBranch opens a branch.
+type OpenBranch struct {
+	BranchID string `json:"branchId"`
+	Name     string `json:"name"`
+}
+
+// ChangeBranch renames, closes or reopens a branch.
+type ChangeBranch struct {
+	Name   *string `json:"name,omitempty"`
+	Status *string `json:"status,omitempty"`
+}
+
+// CreateProduct adds a product; ProductID is made from the command id if
+// empty.
+type CreateProduct struct {
+	ProductID     string `json:"productId,omitempty"`
+	SKU           string `json:"sku"`
+	Name          string `json:"name"`
+	PriceMinor    int64  `json:"priceMinor"`
+	Currency      string `json:"currency"`
+	Stock         int64  `json:"stock,omitempty"`
+	MinStock      int64  `json:"minStock,omitempty"`
+	NegativeStock string `json:"negativeStock,omitempty"`
+}
+
+// ChangeProduct changes the given fields. Stock sets the stock as a count
+// does.
+type ChangeProduct struct {
+	ProductID       string  `json:"productId"`
+	SKU             *string `json:"sku,omitempty"`
+	Name            *string `json:"name,omitempty"`
+	PriceMinor      *int64  `json:"priceMinor,omitempty"`
+	Currency        *string `json:"currency,omitempty"`
+	Stock           *int64  `json:"stock,omitempty"`
+	MinStock        *int64  `json:"minStock,omitempty"`
+	NegativeStock   *string `json:"negativeStock,omitempty"`
+	ExpectedVersion *int64  `json:"expectedVersion,omitempty"`
+}
+
+// DeleteProduct takes a product out of the range.
+type DeleteProduct struct {
+	ProductID string `json:"productId"`
+}
+
+// CountStock sets the stock to what was counted.
+type CountStock struct {
+	ProductID       string `json:"productId"`
+	Counted         int64  `json:"counted"`
+	ExpectedVersion *int64 `json:"expectedVersion,omitempty"`
+}
+
+// AdjustStock changes the stock by Delta.
+type AdjustStock struct {
+	ProductID       string `json:"productId"`
+	Delta           int64  `json:"delta"`
+	Reason          string `json:"reason"`
+	Ref             string `json:"ref,omitempty"`
+	ExpectedVersion *int64 `json:"expectedVersion,omitempty"`
+}
+
+// TransactionLine is a line of CreateTransaction; the price is the product's
+// if absent.
+type TransactionLine struct {
+	ProductID      string `json:"productId"`
+	Quantity       int64  `json:"quantity"`
+	UnitPriceMinor *int64 `json:"unitPriceMinor,omitempty"`
+}
+
+// CreateTransaction records a sale or a purchase.
+type CreateTransaction struct {
+	TransactionID string            `json:"transactionId,omitempty"`
+	Kind          string            `json:"kind"`
+	Status        string            `json:"status"`
+	Lines         []TransactionLine `json:"lines"`
+	DeviceID      string            `json:"deviceId,omitempty"`
+	OccurredAt    string            `json:"occurredAt,omitempty"`
+}
+
+// SetTransactionStatus completes, voids, fails or refunds a transaction.
+type SetTransactionStatus struct {
+	TransactionID string              `json:"transactionId"`
+	Status        string              `json:"status"`
+	Reason        string              `json:"reason"`
+	Lines         []RefundRequestLine `json:"lines,omitempty"`
+}
+
+// RefundRequestLine is what of a line is refunded; Restock defaults to true.
+type RefundRequestLine struct {
+	ProductID string `json:"productId"`
+	Quantity  int64  `json:"quantity"`
+	Restock   *bool  `json:"restock,omitempty"`
+}
+
+// SetUser says what a user is, all of it.
+type SetUser struct {
+	UserID   string   `json:"userId"`
+	Role     string   `json:"role"`
+	Branches []string `json:"branches"`
+	Disabled bool     `json:"disabled"`
+	Name     string   `json:"name"`
+}
+
+// ChangeUser changes the given fields.
+type ChangeUser struct {
+	UserID   string    `json:"userId"`
+	Role     *string   `json:"role,omitempty"`
+	Branches *[]string `json:"branches,omitempty"`
+	Disabled *bool     `json:"disabled,omitempty"`
+	Name     *string   `json:"name,omitempty"`
+}
+
+// SendNotification sends a message to a room.
+type SendNotification struct {
+	Audience  string `json:"audience"`
+	Severity  string `json:"severity"`
+	Title     string `json:"title"`
+	Message   string `json:"message"`
+	ExpiresAt string `json:"expiresAt,omitempty"`
+}

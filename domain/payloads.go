@@ -1,0 +1,226 @@
+package domain
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Event types: names on the wire and on disk.
+const (
+	TypeInventoryUpdated         = "inventory:updated"
+	TypeProductUpdated           = "product:updated"
+	TypeTransactionCreated       = "transaction:created"
+	TypeTransactionStatusChanged = "transaction:status-changed"
+	TypeLowStockAlert            = "low-stock:alert"
+	TypeBranchUpdated            = "branch:updated"
+	TypeUserUpdated              = "user:updated"
+	TypeSyncStatus               = "sync:status"
+	TypeSystemNotification       = "system:notification"
+)
+
+// Actions of product:updated, branch:updated and user:updated.
+const (
+	ActionCreated = "created"
+	ActionUpdated = "updated"
+	ActionDeleted = "deleted"
+)
+
+// Product is a product's state as events and reads carry it.
+type Product struct {
+	ProductID     string `json:"productId"`
+	SKU           string `json:"sku"`
+	Name          string `json:"name"`
+	PriceMinor    int64  `json:"priceMinor"`
+	Currency      string `json:"currency"`
+	Stock         int64  `json:"stock"`
+	MinStock      int64  `json:"minStock"`
+	NegativeStock string `json:"negativeStock"`
+	// Version rises by one with every event about the product.
+	Version int64 `json:"version"`
+}
+
+// InventoryUpdated says that a product's stock changed by Delta to Stock.
+type InventoryUpdated struct {
+	ProductID     string `json:"productId"`
+	SKU           string `json:"sku"`
+	Delta         int64  `json:"delta"`
+	Stock         int64  `json:"stock"`
+	MinStock      int64  `json:"minStock"`
+	Version       int64  `json:"version"`
+	Reason        string `json:"reason"`
+	Ref           string `json:"ref,omitempty"`
+	TransactionID string `json:"transactionId,omitempty"`
+}
+
+// ProductUpdated carries the product after the change, or as it last was when
+// Action is "deleted". Changes names the fields that differ.
+type ProductUpdated struct {
+	Action    string   `json:"action"`
+	ProductID string   `json:"productId"`
+	Product   Product  `json:"product"`
+	Changes   []string `json:"changes"`
+}
+
+// Line is one line of a sale or purchase.
+type Line struct {
+	ProductID      string `json:"productId"`
+	Quantity       int64  `json:"quantity"`
+	UnitPriceMinor int64  `json:"unitPriceMinor"`
+}
+
+// TransactionCreated is a sale or a purchase, completed or pending.
+type TransactionCreated struct {
+	TransactionID string `json:"transactionId"`
+	Kind          string `json:"kind"`
+	Status        string `json:"status"`
+	Lines         []Line `json:"lines"`
+	TotalMinor    int64  `json:"totalMinor"`
+	Currency      string `json:"currency"`
+	DeviceID      string `json:"deviceId,omitempty"`
+	OccurredAt    string `json:"occurredAt"`
+}
+
+// TransactionStatusChanged moves a transaction on. RefundedMinor is the total
+// refunded so far, Lines what this refund took back (empty: the rest).
+type TransactionStatusChanged struct {
+	TransactionID string       `json:"transactionId"`
+	From          string       `json:"from"`
+	To            string       `json:"to"`
+	Reason        string       `json:"reason"`
+	RefundedMinor *int64       `json:"refundedMinor,omitempty"`
+	Lines         []RefundLine `json:"lines,omitempty"`
+}
+
+// RefundLine says how much of a product a refund takes back, and whether the
+// goods return to stock.
+type RefundLine struct {
+	ProductID string `json:"productId"`
+	Quantity  int64  `json:"quantity"`
+	Restock   bool   `json:"restock"`
+}
+
+// LowStockAlert says that the event at CausePos left stock at or below the
+// minimum. First is true when the product was above it before.
+type LowStockAlert struct {
+	ProductID string   `json:"productId"`
+	SKU       string   `json:"sku"`
+	Name      string   `json:"name"`
+	Stock     int64    `json:"stock"`
+	MinStock  int64    `json:"minStock"`
+	Level     string   `json:"level"`
+	First     bool     `json:"first"`
+	CausePos  Position `json:"causePos"`
+}
+
+// BranchUpdated carries the branch after the change.
+type BranchUpdated struct {
+	Action string `json:"action"`
+	Name   string `json:"name"`
+	Status string `json:"status"`
+}
+
+// UserUpdated carries the user's rights after the change. Name is not part of
+// it beyond its mention in Changes, except in the stored state.
+type UserUpdated struct {
+	UserID   string   `json:"userId"`
+	Action   string   `json:"action"`
+	Role     string   `json:"role"`
+	Branches []string `json:"branches"`
+	Disabled bool     `json:"disabled"`
+	Name     string   `json:"name,omitempty"`
+	Changes  []string `json:"changes"`
+}
+
+// SyncStatus tells how far an offline batch of a device has been applied.
+type SyncStatus struct {
+	DeviceID   string      `json:"deviceId"`
+	Phase      string      `json:"phase"`
+	Received   int64       `json:"received"`
+	Applied    int64       `json:"applied"`
+	Duplicates int64       `json:"duplicates"`
+	Conflicted int64       `json:"conflicted"`
+	Rejected   int64       `json:"rejected"`
+	LastSeq    int64       `json:"lastSeq"`
+	Errors     []SyncError `json:"errors"`
+}
+
+// SyncError is one operation of a batch that was refused.
+type SyncError struct {
+	Seq     int64  `json:"seq"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// SystemNotification is a message to an audience, which is a room's name.
+type SystemNotification struct {
+	NotificationID string `json:"notificationId"`
+	Severity       string `json:"severity"`
+	Title          string `json:"title"`
+	Message        string `json:"message"`
+	Audience       string `json:"audience"`
+	ExpiresAt      string `json:"expiresAt,omitempty"`
+}
+
+func (InventoryUpdated) EventType() string         { return TypeInventoryUpdated }
+func (ProductUpdated) EventType() string           { return TypeProductUpdated }
+func (TransactionCreated) EventType() string       { return TypeTransactionCreated }
+func (TransactionStatusChanged) EventType() string { return TypeTransactionStatusChanged }
+func (LowStockAlert) EventType() string            { return TypeLowStockAlert }
+func (BranchUpdated) EventType() string            { return TypeBranchUpdated }
+func (UserUpdated) EventType() string              { return TypeUserUpdated }
+func (SyncStatus) EventType() string               { return TypeSyncStatus }
+func (SystemNotification) EventType() string       { return TypeSystemNotification }
+
+// ErrUnknownEvent is returned for an event of a type, or of a newer version,
+// that this program doesn't know: it must stop what needs it, not skip it.
+var ErrUnknownEvent = errors.New("unknown event type or version")
+
+// schemas lists every event type, its current version and how the payload of
+// that version is read. Older versions are upcast here and nowhere else.
+var schemas = map[string]struct {
+	version int
+	decode  func(json.RawMessage) (Payload, error)
+}{
+	TypeInventoryUpdated:         {1, decode[InventoryUpdated]},
+	TypeProductUpdated:           {1, decode[ProductUpdated]},
+	TypeTransactionCreated:       {1, decode[TransactionCreated]},
+	TypeTransactionStatusChanged: {1, decode[TransactionStatusChanged]},
+	TypeLowStockAlert:            {1, decode[LowStockAlert]},
+	TypeBranchUpdated:            {1, decode[BranchUpdated]},
+	TypeUserUpdated:              {1, decode[UserUpdated]},
+	TypeSyncStatus:               {1, decode[SyncStatus]},
+	TypeSystemNotification:       {1, decode[SystemNotification]},
+}
+
+func decode[P Payload](data json.RawMessage) (Payload, error) {
+	var p P
+	err := json.Unmarshal(data, &p)
+	return p, err
+}
+
+func decodePayload(eventType string, version int, data json.RawMessage) (Payload, error) {
+	s, ok := schemas[eventType]
+	if !ok || version > s.version || version < 1 {
+		return nil, fmt.Errorf("%w: %s version %d", ErrUnknownEvent, eventType, version)
+	}
+	p, err := s.decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", eventType, err)
+	}
+	return p, nil
+}
+
+func currentVersion(eventType string) int { return schemas[eventType].version }
+
+// marshal is json.Marshal without HTML escaping: clients get names as typed.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
