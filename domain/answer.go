@@ -1,0 +1,38 @@
+package domain
+
+// Durabilities of an answer.
+const (
+	// DurabilityFsync: the commit was on disk before the answer.
+	DurabilityFsync = "fsync"
+	// DurabilityRelaxed: the commit is on disk within a second of it.
+	DurabilityRelaxed = "relaxed"
+)
+
+// AppendAnswer appends a command's answer:
+//
+//	{"commandId","pos","durability","events":[envelope…],"result"}
+//
+// It is a function of the commit alone, so an answer that is given again is
+// equal to the byte. result is null for none.
+func AppendAnswer(dst []byte, c *Commit, durability string) []byte {
+	dst = append(dst, `{"commandId":`...)
+	dst = appendJSONString(dst, c.CommandID)
+	dst = append(dst, `,"pos":"`...)
+	dst = c.Position.AppendTo(dst)
+	dst = append(dst, `","durability":`...)
+	dst = appendJSONString(dst, durability)
+	dst = append(dst, `,"events":[`...)
+	for i := range c.Events {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = c.Events[i].AppendEnvelope(dst)
+	}
+	dst = append(dst, `],"result":`...)
+	if len(c.Result) == 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = append(dst, c.Result...)
+	}
+	return append(dst, '}')
+}

@@ -1,0 +1,156 @@
+package domain
+
+import "fmt"
+
+// Reasons that the domain itself gives inventory:updated; an adjustment's is
+// the caller's.
+const (
+	ReasonInitial  = "initial"
+	ReasonCount    = "count"
+	ReasonSale     = "sale"
+	ReasonPurchase = "purchase"
+	ReasonRefund   = "refund"
+	ReasonVoid     = "void"
+)
+
+// StockResult is the result of stock.count and stock.adjust.
+type StockResult struct {
+	ProductID string `json:"productId"`
+	Stock     int64  `json:"stock"`
+	Version   int64  `json:"version"`
+}
+
+// ShortLine is one entry of insufficient_stock's lines: what was asked of a
+// product by the whole command, and what there is.
+type ShortLine struct {
+	ProductID string `json:"productId"`
+	Available int64  `json:"available"`
+	Asked     int64  `json:"asked"`
+}
+
+// countStock sets the stock to what was counted. A count that finds what was
+// expected is an event too, with delta 0: it was counted.
+func (b *Branch) countStock(body CountStock) (Decision, *Rejection) {
+	p, r := b.expect(body.ProductID, body.ExpectedVersion)
+	if r != nil {
+		return Decision{}, r
+	}
+	delta, ok := checkedSub(body.Counted, p.Stock)
+	if !ok {
+		return Decision{}, overflow("the change of stock")
+	}
+	return b.moveOne(p.Product, delta, InventoryUpdated{Reason: ReasonCount}), nil
+}
+
+// adjustStock changes the stock by a delta that the product's policy allows.
+func (b *Branch) adjustStock(body AdjustStock) (Decision, *Rejection) {
+	p, r := b.expect(body.ProductID, body.ExpectedVersion)
+	if r != nil {
+		return Decision{}, r
+	}
+	if r := b.mayMove([]movement{{p.ProductID, body.Delta}}); r != nil {
+		return Decision{}, r
+	}
+	return b.moveOne(p.Product, body.Delta, InventoryUpdated{Reason: body.Reason, Ref: body.Ref}), nil
+}
+
+func (b *Branch) moveOne(p Product, delta int64, why InventoryUpdated) Decision {
+	fact := b.move(&p, delta, why)
+	return Decision{
+		Events: []Fact{fact},
+		Result: StockResult{ProductID: p.ProductID, Stock: p.Stock, Version: p.Version},
+	}
+}
+
+// move makes the event of a change that was found to be possible, and leaves p
+// as it is after it. why carries reason, ref and transaction.
+func (b *Branch) move(p *Product, delta int64, why InventoryUpdated) Fact {
+	p.Stock += delta
+	p.Version++
+	why.ProductID, why.SKU, why.Delta = p.ProductID, p.SKU, delta
+	why.Stock, why.MinStock, why.Version = p.Stock, p.MinStock, p.Version
+	return Fact{BranchID: b.ID, Payload: why}
+}
+
+// movement is a change of stock that a command asks for.
+type movement struct {
+	productID string
+	delta     int64
+}
+
+// mayMove says why movements, taken together and each product's in order, may
+// not be made: overflow, or insufficient_stock with every product that would
+// end below zero, and lower than it is, against its policy. The products are
+// in the range.
+func (b *Branch) mayMove(movements []movement) *Rejection {
+	var buf [8]movement
+	sums := buf[:0] // by product, in order of first mention
+next:
+	for _, m := range movements {
+		for i := range sums {
+			if sums[i].productID == m.productID {
+				sum, ok := checkedAdd(sums[i].delta, m.delta)
+				if !ok {
+					return overflow("the change of product " + m.productID)
+				}
+				sums[i].delta = sum
+				continue next
+			}
+		}
+		sums = append(sums, m)
+	}
+	var short []ShortLine
+	for _, m := range sums {
+		p := b.Products[m.productID]
+		left, ok := checkedAdd(p.Stock, m.delta)
+		if !ok {
+			return overflow("the stock of product " + m.productID)
+		}
+		if left < 0 && m.delta < 0 && p.NegativeStock != NegativeAllow {
+			short = append(short, ShortLine{ProductID: m.productID, Available: p.Stock, Asked: -m.delta})
+		}
+	}
+	if short == nil {
+		return nil
+	}
+	r := Reject(CodeInsufficientStock, "not enough in stock of %d product(s), see lines", len(short))
+	r.Details = map[string]any{"lines": short}
+	return r
+}
+
+// moveAll makes the events of movements that mayMove has passed: one for each,
+// products named twice go on from where the first left them.
+func (b *Branch) moveAll(facts []Fact, movements []movement, why InventoryUpdated) []Fact {
+	var after map[string]*Product
+	for i, m := range movements {
+		p := after[m.productID]
+		if p == nil {
+			now := b.Products[m.productID].Product
+			p = &now
+			if i < len(movements)-1 {
+				if after == nil {
+					after = make(map[string]*Product, len(movements))
+				}
+				after[m.productID] = p
+			}
+		}
+		facts = append(facts, b.move(p, m.delta, why))
+	}
+	return facts
+}
+
+func (b *Branch) evolveStock(e InventoryUpdated) error {
+	p, known := b.Products[e.ProductID]
+	if !known || p.Deleted {
+		return fmt.Errorf("product %s is not in the range", e.ProductID)
+	}
+	stock, ok := checkedAdd(p.Stock, e.Delta)
+	if !ok || stock != e.Stock {
+		return fmt.Errorf("product %s: stock %d with delta %d is not %d", e.ProductID, p.Stock, e.Delta, e.Stock)
+	}
+	if e.Version != p.Version+1 {
+		return fmt.Errorf("product %s version %d, want %d", e.ProductID, e.Version, p.Version+1)
+	}
+	p.Stock, p.Version = e.Stock, e.Version
+	return nil
+}

@@ -1,0 +1,98 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Streams of the log: the unit of order and of decision.
+const (
+	streamBranch = "branch/"
+	streamUser   = "user/"
+	streamAlerts = "alerts/"
+	// StreamNotifications is the one stream of all notifications.
+	StreamNotifications = "notifications"
+)
+
+// StreamOfBranch names the stream of a branch.
+func StreamOfBranch(branchID string) string { return streamBranch + branchID }
+
+// StreamOfUser names the stream of a user.
+func StreamOfUser(userID string) string { return streamUser + userID }
+
+// StreamOfAlerts names the stream of a branch's low-stock alerts, which stands
+// beside the branch's own because that has one writer.
+func StreamOfAlerts(branchID string) string { return streamAlerts + branchID }
+
+// StreamOf names the stream that decides a command: "branch/{branchId}",
+// "user/{userId}" or "notifications". The error is a [*Rejection] (validation)
+// for an unknown command type, a body of another type, or an id that is none.
+func StreamOf(c Command) (string, error) {
+	row, known := commands[c.Type]
+	if !known {
+		return "", unknownCommand()
+	}
+	if row.inBranch {
+		id := c.BranchID
+		if open, ok := c.Body.(OpenBranch); ok && id == "" {
+			id = open.BranchID
+		}
+		if !ValidID(id) {
+			return "", Invalid(FieldError{Field: "branchId", Message: msgID})
+		}
+		return StreamOfBranch(id), nil
+	}
+	switch body := c.Body.(type) {
+	case SetUser:
+		return userStream(body.UserID)
+	case ChangeUser:
+		return userStream(body.UserID)
+	case SendNotification:
+		return StreamNotifications, nil
+	default:
+		return "", Invalid(FieldError{Field: "body", Message: "is not the body of " + c.Type})
+	}
+}
+
+func userStream(userID string) (string, error) {
+	if !ValidID(userID) {
+		return "", Invalid(FieldError{Field: "userId", Message: msgID})
+	}
+	return StreamOfUser(userID), nil
+}
+
+// NewState returns the state of a stream before its first event: a *Branch,
+// *User or *Notifications. It returns an error for a stream in which nothing
+// is decided, such as the alerts'.
+func NewState(stream string) (State, error) {
+	if id, ok := strings.CutPrefix(stream, streamBranch); ok && ValidID(id) {
+		return NewBranch(id), nil
+	}
+	if id, ok := strings.CutPrefix(stream, streamUser); ok && ValidID(id) {
+		return &User{ID: id}, nil
+	}
+	if stream == StreamNotifications {
+		return &Notifications{}, nil
+	}
+	return nil, fmt.Errorf("no commands are decided in stream %q", stream)
+}
+
+// MarshalState returns the canonical JSON of a state: equal states give equal
+// bytes.
+func MarshalState(s State) ([]byte, error) { return marshal(s) }
+
+// UnmarshalState is the inverse of MarshalState for the state of a stream.
+func UnmarshalState(stream string, raw []byte) (State, error) {
+	s, err := NewState(stream)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, fmt.Errorf("decode the state of %s: %w", stream, err)
+	}
+	if b, ok := s.(*Branch); ok {
+		b.Reindex()
+	}
+	return s, nil
+}
