@@ -1,0 +1,272 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"bms/domain"
+)
+
+// readBatch is how many commits a load reads in one go.
+const readBatch = 512
+
+// What an errand of a stream comes back with.
+type (
+	looked struct {
+		commands []*pending
+		commits  []*domain.Commit // nil: not in the log
+		err      error            // about all of them
+	}
+	loaded struct {
+		state   domain.State
+		version uint64
+		err     error
+		// doubt holds commands whose append ended with cause, and found
+		// their commits as far as they are in the log.
+		doubt []*pending
+		found []*domain.Commit
+		cause error
+	}
+	appended struct{ err error }
+)
+
+// errand runs f on a goroutine of its own and sends what it returns to the
+// actor, which is not stopped meanwhile, because a command waits for it. A
+// panic in f becomes an error in a call of failed.
+func (s *stream) errand(f func(ctx context.Context) any, failed func(error) any) {
+	go func() { s.self.Send(s.fenced(f, failed)) }()
+}
+
+func (s *stream) fenced(f func(ctx context.Context) any, failed func(error) any) (outcome any) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			s.deciders.cfg.Logger.Error("errand of a stream panicked", "stream", s.name, "reason", reason, "stack", string(debug.Stack()))
+			outcome = failed(fmt.Errorf("panic: %v", reason))
+		}
+	}()
+	return f(s.deciders.ctx)
+}
+
+// lookUp asks the log for the ids that clients may have sent before.
+func (s *stream) lookUp() {
+	if s.looking || len(s.unlooked) == 0 {
+		return
+	}
+	n := min(len(s.unlooked), maxGroup)
+	commands := s.unlooked[:n:n]
+	s.unlooked = s.unlooked[n:]
+	s.looking = true
+	s.errand(func(ctx context.Context) any {
+		commits, err := s.find(ctx, commands)
+		return looked{commands, commits, err}
+	}, func(err error) any { return looked{commands: commands, err: err} })
+}
+
+// find looks commands up by id; an entry is nil for one that isn't there.
+func (s *stream) find(ctx context.Context, commands []*pending) ([]*domain.Commit, error) {
+	commits := make([]*domain.Commit, len(commands))
+	ctx, cancel := context.WithTimeout(ctx, s.deciders.cfg.AppendTimeout)
+	defer cancel()
+	for i, p := range commands {
+		commit, err := s.deciders.cfg.Log.FindCommand(ctx, p.cmd.Identity.UserID, p.cmd.ID)
+		switch {
+		case errors.Is(err, domain.ErrNotFound):
+		case err != nil:
+			return nil, fmt.Errorf("look up a command for %q: %w", s.name, err)
+		default:
+			commits[i] = commit
+		}
+	}
+	return commits, nil
+}
+
+func (s *stream) looked(l looked) {
+	s.looking = false
+	for i, p := range l.commands {
+		switch {
+		case l.err != nil:
+			s.answer(p, nil, s.refusal(l.err))
+		case l.commits[i] != nil:
+			s.settle(p, l.commits[i])
+		default:
+			p.looked = true
+		}
+	}
+}
+
+// load reads the state. doubt holds commands whose append ended with cause;
+// they are looked up too.
+func (s *stream) load(doubt []*pending, cause error) {
+	if s.loading {
+		return
+	}
+	s.loading = true
+	distrust := s.distrust
+	s.errand(func(ctx context.Context) any {
+		start := s.deciders.cfg.Now()
+		l := loaded{doubt: doubt, cause: cause}
+		l.state, l.version, l.err = s.restore(ctx, distrust)
+		if l.err == nil && len(doubt) > 0 {
+			l.found, l.err = s.find(ctx, doubt)
+		}
+		if s.deciders.cfg.Observe.Loaded != nil {
+			s.deciders.cfg.Observe.Loaded(s.deciders.cfg.Now().Sub(start), l.err)
+		}
+		return l
+	}, func(err error) any {
+		return loaded{doubt: doubt, cause: cause, err: fmt.Errorf("load %q: %w", s.name, err)}
+	})
+}
+
+// restore makes the state out of what is kept beside the log, unless that is
+// distrusted, and the log.
+func (s *stream) restore(ctx context.Context, distrust bool) (domain.State, uint64, error) {
+	var state domain.State
+	var version uint64
+	if kept := s.deciders.cfg.Load; kept != nil && !distrust {
+		var err error
+		if state, version, err = kept(ctx, s.name); err != nil {
+			s.deciders.cfg.Logger.Warn("stream is read from its beginning, for want of its kept state", "stream", s.name, "error", err)
+			state = nil
+		}
+	}
+	if state == nil {
+		version = 0
+		var err error
+		if state, err = s.deciders.newState(s.name); err != nil {
+			return nil, 0, fmt.Errorf("make a state for %q: %w", s.name, err)
+		}
+	}
+	for {
+		commits, err := s.read(ctx, version)
+		if err != nil {
+			return nil, 0, fmt.Errorf("load %q: %w", s.name, err)
+		}
+		if len(commits) == 0 {
+			return state, version, nil
+		}
+		for _, commit := range commits {
+			if commit.Version != version+1 {
+				return nil, 0, fmt.Errorf("load %q: %w: version %d follows %d", s.name, domain.ErrCorrupt, commit.Version, version)
+			}
+			version = commit.Version
+			for i := range commit.Events {
+				if err := state.Evolve(&commit.Events[i]); err != nil {
+					return nil, 0, fmt.Errorf("load %q: evolve by version %d: %w", s.name, version, err)
+				}
+			}
+		}
+	}
+}
+
+func (s *stream) read(ctx context.Context, after uint64) ([]*domain.Commit, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.deciders.cfg.AppendTimeout)
+	defer cancel()
+	return s.deciders.cfg.Log.ReadStream(ctx, s.name, after, readBatch)
+}
+
+func (s *stream) loaded(l loaded) {
+	s.loading = false
+	if l.err != nil {
+		// Nothing can be said about a command: neither about one in doubt
+		// nor about one that waits for the state.
+		refusal := s.refusal(l.err)
+		for _, p := range l.doubt {
+			s.answer(p, nil, s.unknown(p))
+		}
+		waiting := s.waiting
+		s.waiting = nil
+		for _, p := range waiting {
+			s.answer(p, nil, refusal)
+		}
+		return
+	}
+	s.state, s.version, s.distrust = l.state, l.version, false
+	var again []*pending
+	for i, p := range l.doubt {
+		switch {
+		case l.found[i] != nil:
+			s.settle(p, l.found[i])
+		case p.commit == nil:
+			// Rejected on a state that did not come to be.
+			again = append(again, p)
+		case errors.Is(l.cause, domain.ErrVersionConflict), errors.Is(l.cause, domain.ErrDuplicateCommand):
+			if p.tries++; p.tries == maxTries {
+				s.answer(p, nil, busy("others are changing %s; ask again", s.name))
+				break
+			}
+			again = append(again, p)
+		case unavailable(l.cause):
+			s.answer(p, nil, s.unknown(p))
+		case p.alone || len(l.doubt) == 1:
+			s.answer(p, nil, fmt.Errorf("append to %q: %w", s.name, l.cause))
+		default:
+			// One commit that the log doesn't like must not take the
+			// others with it.
+			p.alone = true
+			again = append(again, p)
+		}
+	}
+	s.again(again)
+}
+
+// append puts the group into the log, in one go.
+func (s *stream) append() {
+	s.appending = true
+	commits := s.commits
+	s.errand(func(ctx context.Context) any {
+		ctx, cancel := context.WithTimeout(ctx, s.deciders.cfg.AppendTimeout)
+		defer cancel()
+		start := s.deciders.cfg.Now()
+		err := s.deciders.cfg.Log.Append(ctx, commits...)
+		if s.deciders.cfg.Observe.Appended != nil {
+			s.deciders.cfg.Observe.Appended(len(commits), s.deciders.cfg.Now().Sub(start), err)
+		}
+		return appended{err}
+	}, func(err error) any { return appended{err} })
+}
+
+func (s *stream) appended(a appended) {
+	group := s.group
+	s.group, s.commits, s.appending = nil, nil, false
+	if a.err != nil {
+		s.deciders.cfg.Logger.Warn("append failed, its outcome is read from the log", "stream", s.name, "commands", len(group), "error", a.err)
+		s.state, s.distrust = nil, true
+		s.load(group, a.err)
+		return
+	}
+	for _, p := range group {
+		if p.commit != nil {
+			s.answer(p, p.commit, nil)
+		} else {
+			s.answer(p, nil, p.rejection)
+		}
+	}
+}
+
+// unavailable reports whether an error of the log says nothing about the
+// commands.
+func unavailable(err error) bool {
+	return errors.Is(err, domain.ErrLogUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// refusal is the answer to a command that was not decided because of an error
+// of the log.
+func (s *stream) refusal(err error) error {
+	if !unavailable(err) {
+		return err
+	}
+	s.deciders.cfg.Logger.Warn("log unavailable", "stream", s.name, "error", err)
+	return logUnavailable("the log cannot be read now; nothing was done, ask again")
+}
+
+// unknown is the answer to a command that was handed to the log and may or may
+// not be in it now or later.
+func (s *stream) unknown(p *pending) error {
+	if p.commit == nil {
+		return logUnavailable("the log is not available now; nothing was done, ask again")
+	}
+	return logUnavailable("the log is not available now; the command may yet take effect, ask again with the same id")
+}

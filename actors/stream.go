@@ -1,0 +1,283 @@
+package actors
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"bms/domain"
+)
+
+const (
+	// maxGroup is how many commands are decided and appended together, and
+	// how many command ids are looked up in one go.
+	maxGroup = 256
+	// maxTries is how often a command is decided anew because someone else
+	// has written to its stream, before it is answered "busy".
+	maxTries = 5
+)
+
+// stream is the actor that decides on one stream. It is the only one in this
+// process that adds to it; the versions in the log are the fence against
+// others.
+//
+// Three errands to the log run on goroutines of their own, each at most one at
+// a time, and come back as messages: looking up command ids, loading the
+// state, appending a group. Commands that come meanwhile wait, are then decided
+// together, each on the state after the accepted ones before it, and appended
+// together. Nothing that rests on an event is answered before that event is
+// durable (invariant 1).
+//
+// Whatever leaves the state in doubt (an append that did not clearly succeed, a
+// panic) has the same cure: forget the state, read it from the log again, and
+// ask the log for the commands in question.
+type stream struct {
+	deciders *Deciders
+	self     *Ref
+	name     string
+
+	state   domain.State // nil: not loaded
+	version uint64       // of state, with the group's commits
+
+	waiting   []*pending // in order of arrival; some may have been answered
+	unlooked  []*pending // those of waiting whose id is still to be looked up
+	keys      map[commandKey]*pending
+	looking   bool
+	loading   bool
+	appending bool
+	distrust  bool // load from the log alone, not from what is kept beside it
+
+	deciding *pending         // being decided right now, so that a panic has a name
+	group    []*pending       // decided and not answered
+	commits  []*domain.Commit // of the group
+}
+
+type commandKey struct{ user, id string }
+
+// pending is a command on its way through a stream.
+type pending struct {
+	cmd   domain.Command
+	reply func(*domain.Commit, error)
+	entry *entry
+	since time.Time
+
+	looked   bool // its id is known not to be in the log, or need not be looked up
+	answered bool
+	alone    bool // to be in a group of its own
+	tries    int
+	// followers have the same user and command id and came while this one
+	// was on its way.
+	followers []*pending
+
+	// The decision, once it is in a group: one of the two.
+	commit    *domain.Commit
+	rejection *domain.Rejection
+}
+
+func (p *pending) key() commandKey { return commandKey{p.cmd.Identity.UserID, p.cmd.ID} }
+
+// answer calls reply, for the first time only.
+func (p *pending) answer(d *Deciders, commit *domain.Commit, err error) {
+	if p.answered {
+		return
+	}
+	p.answered = true
+	if d.cfg.Observe.Answered != nil {
+		d.cfg.Observe.Answered(p.cmd.Type, outcome(err), d.cfg.Now().Sub(p.since))
+	}
+	defer func() {
+		if reason := recover(); reason != nil {
+			d.cfg.Logger.Error("reply to a command panicked", "command", p.cmd.Type, "reason", reason, "stack", string(debug.Stack()))
+		}
+		if p.entry != nil {
+			d.discharge(p.entry)
+		}
+	}()
+	p.reply(commit, err)
+}
+
+func outcome(err error) string {
+	var no *domain.Rejection
+	switch {
+	case err == nil:
+		return "accepted"
+	case errors.As(err, &no):
+		return no.Code
+	default:
+		return "fault"
+	}
+}
+
+// Receive implements Behavior.
+func (s *stream) Receive(msg any) {
+	switch msg := msg.(type) {
+	case *pending:
+		s.enqueue(msg)
+	case looked:
+		s.looked(msg)
+	case loaded:
+		s.loaded(msg)
+	case appended:
+		s.appended(msg)
+	}
+	s.proceed()
+}
+
+// Panicked implements Behavior. The command that was being decided is to blame:
+// it is answered with a fault, the others of its group are decided again on the
+// state as the log has it (invariant 7).
+func (s *stream) Panicked(reason any) {
+	if p := s.deciding; p != nil {
+		s.spoiled(p, fmt.Errorf("decide %s on %q: panic: %v", p.cmd.Type, s.name, reason))
+	}
+	s.proceed()
+}
+
+func (s *stream) spoiled(p *pending, err error) {
+	s.deciding = nil
+	s.again(s.group)
+	s.group, s.commits = nil, nil
+	s.state, s.distrust = nil, true
+	s.answer(p, nil, err)
+}
+
+func (s *stream) enqueue(p *pending) {
+	if !p.cmd.Keyed {
+		p.looked = true
+		s.waiting = append(s.waiting, p)
+		return
+	}
+	if first, ok := s.keys[p.key()]; ok {
+		first.followers = append(first.followers, p)
+		return
+	}
+	if s.keys == nil {
+		s.keys = make(map[commandKey]*pending)
+	}
+	s.keys[p.key()] = p
+	s.waiting = append(s.waiting, p)
+	s.unlooked = append(s.unlooked, p)
+}
+
+// again puts commands of a group back in front of those that wait.
+func (s *stream) again(group []*pending) {
+	if len(group) == 0 {
+		return
+	}
+	for _, p := range group {
+		p.commit, p.rejection = nil, nil
+	}
+	s.waiting = append(group[:len(group):len(group)], s.waiting...)
+}
+
+// answer answers a command and those with the same id. One that has the id but
+// another body is answered "idempotency_mismatch" if the id has taken effect,
+// and is on its own otherwise.
+func (s *stream) answer(p *pending, commit *domain.Commit, err error) {
+	if p.cmd.Keyed && s.keys[p.key()] == p {
+		delete(s.keys, p.key())
+	}
+	followers := p.followers
+	p.followers = nil
+	p.answer(s.deciders, commit, err)
+	for _, f := range followers {
+		switch {
+		case f.cmd.Fingerprint == p.cmd.Fingerprint:
+			f.answer(s.deciders, commit, err)
+		case commit != nil:
+			f.answer(s.deciders, nil, mismatch(f.cmd))
+		default:
+			s.enqueue(f)
+		}
+	}
+}
+
+// settle answers a command with the commit that the log has under its id.
+func (s *stream) settle(p *pending, commit *domain.Commit) {
+	if commit.Fingerprint != p.cmd.Fingerprint {
+		s.answer(p, nil, mismatch(p.cmd))
+		return
+	}
+	s.answer(p, commit, nil)
+}
+
+func mismatch(cmd domain.Command) *domain.Rejection {
+	return domain.Reject(domain.CodeIdempotencyMismatch, "the id %q was used for another command; take a new one", cmd.ID)
+}
+
+// proceed starts what can be started.
+func (s *stream) proceed() {
+	s.lookUp()
+	s.dropAnswered()
+	if s.state == nil {
+		if len(s.waiting) > 0 {
+			s.load(nil, nil)
+		}
+		return
+	}
+	if s.appending {
+		return
+	}
+	for len(s.waiting) > 0 && s.waiting[0].looked && len(s.group) < maxGroup {
+		p := s.waiting[0]
+		if p.alone && len(s.group) > 0 {
+			break
+		}
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+		s.decide(p)
+		if s.state == nil { // spoiled
+			s.load(nil, nil)
+			return
+		}
+		if p.alone {
+			break
+		}
+		s.dropAnswered()
+	}
+	if len(s.commits) > 0 {
+		s.append()
+	}
+}
+
+func (s *stream) dropAnswered() {
+	for len(s.waiting) > 0 && s.waiting[0].answered {
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
+	}
+}
+
+// decide judges one command. A rejection is answered at once as long as it
+// rests on durable events only.
+func (s *stream) decide(p *pending) {
+	s.deciding = p // stays set by a panic: see Panicked
+	decision, no := s.state.Decide(p.cmd)
+	if no != nil {
+		s.deciding = nil
+		if len(s.commits) == 0 {
+			s.answer(p, nil, no)
+			return
+		}
+		p.rejection = no
+		s.group = append(s.group, p)
+		return
+	}
+	commit, err := domain.NewCommit(s.name, s.version+1, p.cmd, decision)
+	if err != nil {
+		s.deciding = nil
+		s.answer(p, nil, fmt.Errorf("decide %s on %q: %w", p.cmd.Type, s.name, err))
+		return
+	}
+	for i := range commit.Events {
+		if err := s.state.Evolve(&commit.Events[i]); err != nil {
+			s.spoiled(p, fmt.Errorf("evolve %q by its own %s: %w", s.name, commit.Events[i].Type, err))
+			return
+		}
+	}
+	s.deciding = nil
+	s.version++
+	p.commit = commit
+	s.group = append(s.group, p)
+	s.commits = append(s.commits, commit)
+}
