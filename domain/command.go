@@ -49,7 +49,8 @@ type OpenBranch struct {
 	Name     string `json:"name"`
 }
 
-// ChangeBranch renames, closes or reopens a branch.
+// ChangeBranch renames, closes or reopens a branch: at least one field. A
+// Change… body whose fields all equal what is there has no events.
 type ChangeBranch struct {
 	Name   *string `json:"name,omitempty"`
 	Status *string `json:"status,omitempty"`
@@ -121,7 +122,10 @@ type CreateTransaction struct {
 	OccurredAt    string            `json:"occurredAt,omitempty"`
 }
 
-// SetTransactionStatus completes, voids, fails or refunds a transaction.
+// SetTransactionStatus completes, voids, fails or refunds a transaction. For
+// both refund statuses Lines says what is taken back, and what is left then
+// decides which of the two it comes to; "refunded" without lines takes back
+// the rest.
 type SetTransactionStatus struct {
 	TransactionID string              `json:"transactionId"`
 	Status        string              `json:"status"`
@@ -136,7 +140,7 @@ type RefundRequestLine struct {
 	Restock   *bool  `json:"restock,omitempty"`
 }
 
-// SetUser says what a user is, all of it.
+// SetUser says what a user is, all of it: what is left out is empty.
 type SetUser struct {
 	UserID   string   `json:"userId"`
 	Role     string   `json:"role"`

@@ -37,7 +37,8 @@ type Product struct {
 	Stock         int64  `json:"stock"`
 	MinStock      int64  `json:"minStock"`
 	NegativeStock string `json:"negativeStock"`
-	// Version rises by one with every event about the product.
+	// Version is 1 at creation and rises by one with every event about the
+	// product but its deletion.
 	Version int64 `json:"version"`
 }
 
@@ -55,7 +56,12 @@ type InventoryUpdated struct {
 }
 
 // ProductUpdated carries the product after the change, or as it last was when
-// Action is "deleted". Changes names the fields that differ.
+// Action is "deleted". Changes names the fields that differ; it is empty for
+// "created" and "deleted".
+//
+// Where a command changes stock too, its InventoryUpdated comes after this
+// event in the same commit, and the Product here has that stock already. A
+// fold that adds deltas up takes Stock from InventoryUpdated alone.
 type ProductUpdated struct {
 	Action    string   `json:"action"`
 	ProductID string   `json:"productId"`
@@ -82,8 +88,10 @@ type TransactionCreated struct {
 	OccurredAt    string `json:"occurredAt"`
 }
 
-// TransactionStatusChanged moves a transaction on. RefundedMinor is the total
-// refunded so far, Lines what this refund took back (empty: the rest).
+// TransactionStatusChanged moves a transaction on. For a refund RefundedMinor
+// is the total refunded so far and Lines is what this refund took back, all of
+// it; other moves have neither. From and To are both "partially_refunded" when
+// a second refund leaves something still.
 type TransactionStatusChanged struct {
 	TransactionID string       `json:"transactionId"`
 	From          string       `json:"from"`
@@ -94,7 +102,7 @@ type TransactionStatusChanged struct {
 }
 
 // RefundLine says how much of a product a refund takes back, and whether the
-// goods return to stock.
+// goods move back too: into stock for a sale, out of it for a purchase.
 type RefundLine struct {
 	ProductID string `json:"productId"`
 	Quantity  int64  `json:"quantity"`
@@ -121,8 +129,8 @@ type BranchUpdated struct {
 	Status string `json:"status"`
 }
 
-// UserUpdated carries the user's rights after the change. Name is not part of
-// it beyond its mention in Changes, except in the stored state.
+// UserUpdated carries the user after the change. Branches is sorted, without
+// duplicates. Changes names the fields that differ, all of them for "created".
 type UserUpdated struct {
 	UserID   string   `json:"userId"`
 	Action   string   `json:"action"`
