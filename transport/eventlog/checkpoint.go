@@ -1,0 +1,111 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// checkpoints copies the write-ahead log into the database beside the writer,
+// on a connection of its own, so that no append waits for it; and, with relaxed
+// durability, brings the write-ahead log to disk in time.
+type checkpoints struct {
+	conn    *conn
+	wal     string
+	relaxed bool
+	logger  *slog.Logger
+
+	asked  chan struct{} // capacity 1
+	dirty  atomic.Bool   // relaxed: there may be something not yet on disk
+	copied atomic.Bool   // the writer may start the write-ahead log over
+	wake   func()        // makes the writer look at copied
+}
+
+// flushEvery is how often relaxed commits are brought to disk. The promise is
+// one second; a flush itself takes time.
+const flushEvery = 500 * time.Millisecond
+
+// fewFrames is how many pages may be left to copy for the writer to do it.
+const fewFrames = 512
+
+func (k *checkpoints) ask() {
+	select {
+	case k.asked <- struct{}{}:
+	default:
+	}
+}
+
+// run works until stop is closed.
+func (k *checkpoints) run(stop <-chan struct{}) {
+	var flush <-chan time.Time
+	if k.relaxed {
+		t := time.NewTicker(flushEvery)
+		defer t.Stop()
+		flush = t.C
+	}
+	for {
+		select {
+		case <-stop:
+			return
+		case <-k.asked:
+			k.checkpoint()
+		case <-flush:
+			if k.dirty.Swap(false) {
+				if err := syncFile(k.wal); err != nil {
+					k.dirty.Store(true)
+					k.logger.Error("bring relaxed commits to disk", "error", err)
+				}
+			}
+		}
+	}
+}
+
+// checkpoint copies until little is left, which it leaves to the writer: only
+// between two of its transactions can the write-ahead log start over.
+func (k *checkpoints) checkpoint() {
+	for range 4 {
+		frames, copied, err := walCheckpoint(k.conn, "PASSIVE")
+		if err != nil {
+			k.logger.Warn("copy the write-ahead log into the database", "error", err)
+			return
+		}
+		if frames-copied <= fewFrames {
+			break
+		}
+	}
+	k.copied.Store(true)
+	k.wake()
+}
+
+// walCheckpoint returns how many pages the write-ahead log has and how many of
+// them are in the database now.
+func walCheckpoint(c *conn, mode string) (frames, copied int64, err error) {
+	row, err := c.queryOne("PRAGMA wal_checkpoint(" + mode + ")")
+	if err != nil {
+		return 0, 0, err
+	}
+	frames, _ = row[1].(int64)
+	copied, _ = row[2].(int64)
+	return frames, copied, nil
+}
+
+// syncFile brings a file's content to disk through a descriptor of our own;
+// SQLite keeps no locks on the write-ahead log that closing it could drop.
+func syncFile(name string) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		_ = f.Close() // the first error is the one that counts
+		return fmt.Errorf("sync %s: %w", name, err)
+	}
+	return f.Close()
+}

@@ -1,0 +1,148 @@
+package eventlog
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// conn is one SQLite connection, used by one goroutine at a time. It speaks to
+// the driver directly: database/sql's pool, locks and conversions cost a third
+// of an insert, and the log owns its connections anyway.
+type conn struct {
+	raw  driver.Conn
+	prep driver.ConnPrepareContext
+}
+
+func openConn(file string, mode string, pragmas ...string) (*conn, error) {
+	u := url.URL{Scheme: "file", Path: file}
+	q := url.Values{"mode": {mode}, "_error_rc": {"1"}}
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	u.RawQuery = q.Encode()
+	connector, err := sqlite.NewConnector(u.String())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	raw, err := connector.Connect(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	return &conn{raw: raw, prep: raw.(driver.ConnPrepareContext)}, nil
+}
+
+func (c *conn) close() error { return c.raw.Close() }
+
+// exec runs statements that take no arguments.
+func (c *conn) exec(sql string) error {
+	_, err := c.raw.(driver.ExecerContext).ExecContext(context.Background(), sql, nil)
+	return err
+}
+
+// prepare makes a statement that lives as long as the connection.
+func (c *conn) prepare(sql string) (*stmt, error) {
+	s, err := c.prep.PrepareContext(context.Background(), sql)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %q: %w", sql, err)
+	}
+	return &stmt{exec: s.(driver.StmtExecContext), query: s.(driver.StmtQueryContext), raw: s}, nil
+}
+
+// stmt is a prepared statement.
+type stmt struct {
+	exec  driver.StmtExecContext
+	query driver.StmtQueryContext
+	raw   driver.Stmt
+	args  []driver.NamedValue
+	dest  []driver.Value
+}
+
+func (s *stmt) bind(values []driver.Value) []driver.NamedValue {
+	s.args = s.args[:0]
+	for i, v := range values {
+		s.args = append(s.args, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	return s.args
+}
+
+// run executes the statement.
+func (s *stmt) run(values ...driver.Value) error {
+	_, err := s.exec.ExecContext(context.Background(), s.bind(values))
+	return err
+}
+
+// each calls f with every row until it returns false or an error. The row is
+// valid during the call, strings and byte slices in it for ever.
+func (s *stmt) each(f func(row []driver.Value) (more bool, err error), values ...driver.Value) error {
+	rows, err := s.query.QueryContext(context.Background(), s.bind(values))
+	if err != nil {
+		return err
+	}
+	if n := len(rows.Columns()); len(s.dest) != n {
+		s.dest = make([]driver.Value, n)
+	}
+	for {
+		err = rows.Next(s.dest)
+		if err != nil {
+			break
+		}
+		var more bool
+		if more, err = f(s.dest); err != nil || !more {
+			break
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if closeErr := rows.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// one returns the first row's values, or nil if there is none.
+func (s *stmt) one(values ...driver.Value) ([]driver.Value, error) {
+	var first []driver.Value
+	err := s.each(func(row []driver.Value) (bool, error) {
+		first = row
+		return false, nil
+	}, values...)
+	return first, err
+}
+
+// queryOne prepares, runs and forgets a statement.
+func (c *conn) queryOne(sql string, values ...driver.Value) ([]driver.Value, error) {
+	s, err := c.prepare(sql)
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.one(values...)
+	if closeErr := s.raw.Close(); err == nil {
+		err = closeErr
+	}
+	return row, err
+}
+
+// code is SQLite's primary result code of an error, 0 if it is none of
+// SQLite's.
+func code(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+func isConstraint(err error) bool { return code(err) == sqlite3.SQLITE_CONSTRAINT }
+
+func isDamage(err error) bool {
+	c := code(err)
+	return c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB
+}

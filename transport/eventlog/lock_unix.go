@@ -1,0 +1,46 @@
+//go:build unix
+
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+const lockName = "log.lock"
+
+// lock is the hold on a log's folder; the operating system lets go of it when
+// the process ends in whatever way.
+type lock struct{ file *os.File }
+
+// lockDir takes the folder, or returns one error that says why not and what to
+// do. It is a lock per open file, so a second Open in one process fails too.
+func lockDir(dir string) (*lock, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("log folder %q cannot be made: %w", dir, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("log folder %q is not writable: %w", dir, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
+		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // only to name the holder
+		return nil, fmt.Errorf("%w: folder %q is held by process %s; stop that one or use another folder", ErrInUse, dir, strings.TrimSpace(string(holder)))
+	}
+	// The pid tells people who holds the lock; the lock holds without it. On
+	// a full disk there may be no room for it.
+	_ = f.Truncate(0)
+	_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
+	return &lock{f}, nil
+}
+
+func (l *lock) release() error { return l.file.Close() }

@@ -1,0 +1,205 @@
+package eventlog
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+
+	"bms/domain"
+)
+
+const (
+	// maxBatch is the most commits one read returns.
+	maxBatch = 4096
+	// maxBatchBytes ends a batch once it has as much, as stored.
+	maxBatchBytes = 4 << 20
+)
+
+// reader is a connection for reads.
+type reader struct {
+	conn                       *conn
+	bySeq, byStream, byCommand *stmt
+	scratch                    []byte
+}
+
+func openReader(file string) (*reader, error) {
+	c, err := openConn(file, "rw", "busy_timeout(5000)", "query_only(1)", "cache_size(-8192)", "mmap_size(0)")
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{conn: c}
+	for _, p := range []struct {
+		stmt **stmt
+		sql  string
+	}{
+		{&r.bySeq, "SELECT " + columns + " FROM commits WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"},
+		{&r.byStream, "SELECT " + columns + " FROM commits WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"},
+		{&r.byCommand, "SELECT " + columns + " FROM commits WHERE command_id = ? AND user_id = ? AND command_id <> ''"},
+	} {
+		if *p.stmt, err = c.prepare(p.sql); err != nil {
+			return nil, errors.Join(err, c.close())
+		}
+	}
+	return r, nil
+}
+
+// pool lends readers out, one to a goroutine.
+type pool struct {
+	file   string
+	free   chan *reader
+	opened int
+	gate   sync.RWMutex // held while reading, so that the writer can start the write-ahead log over
+	closed chan struct{}
+}
+
+func openPool(file string, n int) (*pool, error) {
+	p := &pool{file: file, free: make(chan *reader, n), closed: make(chan struct{})}
+	for range n {
+		r, err := openReader(file)
+		if err != nil {
+			return nil, errors.Join(err, p.close())
+		}
+		p.free <- r
+		p.opened++
+	}
+	return p, nil
+}
+
+// with calls f with a reader, waiting for one until ctx ends or the pool is
+// closed.
+func (p *pool) with(ctx context.Context, f func(*reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case r := <-p.free:
+		defer func() { p.free <- r }()
+		p.gate.RLock()
+		defer p.gate.RUnlock()
+		return p.explain(f(r))
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.closed:
+		return errClosed
+	}
+}
+
+// explain wraps what a read returns in the log's errors.
+func (p *pool) explain(err error) error {
+	switch {
+	case err == nil, errors.Is(err, domain.ErrCorrupt), errors.Is(err, domain.ErrNotFound):
+		return err
+	case isDamage(err):
+		return fmt.Errorf("%w: %s: %w", domain.ErrCorrupt, p.file, err)
+	case code(err) != 0:
+		return fmt.Errorf("%w: read %s: %w", domain.ErrLogUnavailable, p.file, err)
+	}
+	return err
+}
+
+// close waits for reads under way and closes the connections. Called once.
+func (p *pool) close() error {
+	close(p.closed)
+	var errs []error
+	for range p.opened {
+		errs = append(errs, (<-p.free).conn.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (p *pool) damage(seq uint64, err error) error {
+	return fmt.Errorf("%w: %s: commit %d: %w", domain.ErrCorrupt, p.file, seq, err)
+}
+
+// read returns commits after a sequence up to last, and checks that none is
+// missing.
+func (p *pool) read(ctx context.Context, es epochs, after, last uint64, limit int) ([]*domain.Commit, error) {
+	var commits []*domain.Commit
+	err := p.with(ctx, func(r *reader) error {
+		commits = make([]*domain.Commit, 0, min(uint64(limit), last-after))
+		next, bytes := after+1, 0
+		err := r.bySeq.each(func(row []driver.Value) (bool, error) {
+			c, seq, err := r.decode(row)
+			if err != nil {
+				return false, p.damage(max(seq, next), err)
+			}
+			if seq != next {
+				return false, p.damage(next, fmt.Errorf("it is missing, the next there is %d", seq))
+			}
+			c.Placed(es.of(seq), seq)
+			commits = append(commits, c)
+			next++
+			bytes += len(r.scratch)
+			return bytes < maxBatchBytes && len(commits) < limit, nil
+		}, int64(after), int64(last), int64(limit))
+		if err == nil && next <= last && len(commits) < limit && bytes < maxBatchBytes {
+			err = p.damage(next, errors.New("it is missing at the end"))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return commits, nil
+}
+
+// readStream is read within one stream.
+func (p *pool) readStream(ctx context.Context, es epochs, stream string, after uint64, limit int, first, last uint64) ([]*domain.Commit, error) {
+	var commits []*domain.Commit
+	err := p.with(ctx, func(r *reader) error {
+		next, bytes := after+1, 0
+		var before uint64
+		return r.byStream.each(func(row []driver.Value) (bool, error) {
+			c, seq, err := r.decode(row)
+			switch {
+			case err != nil:
+				return false, p.damage(seq, err)
+			case seq > last:
+				return false, nil
+			case c.Stream != stream, c.Version != next && (first <= 1 || len(commits) > 0), seq <= before:
+				return false, p.damage(seq, fmt.Errorf("it is version %d of %q, want version %d of %q", c.Version, c.Stream, next, stream))
+			}
+			c.Placed(es.of(seq), seq)
+			commits = append(commits, c)
+			next, before = c.Version+1, seq
+			bytes += len(r.scratch)
+			return bytes < maxBatchBytes && len(commits) < limit, nil
+		}, stream, int64(after), int64(limit))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return commits, nil
+}
+
+// find returns the commit of a command.
+func (p *pool) find(ctx context.Context, es epochs, userID, commandID string, last uint64) (*domain.Commit, error) {
+	var found *domain.Commit
+	err := p.with(ctx, func(r *reader) error {
+		return r.byCommand.each(func(row []driver.Value) (bool, error) {
+			c, seq, err := r.decode(row)
+			if err != nil {
+				return false, p.damage(seq, err)
+			}
+			if c.UserID != userID || c.CommandID != commandID {
+				return false, p.damage(seq, errors.New("the index of commands points to another command"))
+			}
+			if seq <= last {
+				c.Placed(es.of(seq), seq)
+				found = c
+			}
+			return false, nil
+		}, commandID, userID)
+	})
+	if err == nil && found == nil {
+		err = fmt.Errorf("command %q of user %q: %w", commandID, userID, domain.ErrNotFound)
+	}
+	return found, err
+}
+
+func (r *reader) decode(row []driver.Value) (c *domain.Commit, seq uint64, err error) {
+	c, seq, r.scratch, err = decode(row, r.scratch)
+	return c, seq, err
+}

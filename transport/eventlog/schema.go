@@ -1,0 +1,83 @@
+package eventlog
+
+import (
+	"database/sql/driver"
+	"fmt"
+)
+
+const (
+	fileName      = "log.db"
+	applicationID = 0x424d5331 // "BMS1"
+	schemaVersion = 1
+)
+
+// schema is the whole of the file. The indexes hold no more than is needed to
+// fence a version and to find a command; both are unique, as the last fence
+// behind the writer's own checks.
+const schema = `
+CREATE TABLE commits (
+	seq          INTEGER PRIMARY KEY, -- 1, 2, 3 … without a gap
+	stream       TEXT    NOT NULL,    -- 'branch/b1'
+	version      INTEGER NOT NULL,    -- 1, 2, 3 … within the stream
+	user_id      TEXT    NOT NULL,    -- '' for the system
+	command_id   TEXT    NOT NULL,    -- '' for none
+	command_type TEXT    NOT NULL,
+	at           INTEGER NOT NULL,    -- Unix milliseconds
+	fingerprint  TEXT    NOT NULL,
+	metadata     TEXT,                -- JSON object of strings
+	result       TEXT,                -- JSON
+	events       TEXT,                -- JSON array of {id,type,v,branchId?,data}
+	message      BLOB,                -- payload of a Watermill message, which has no events
+	checksum     INTEGER NOT NULL     -- CRC-32C of all the above
+);
+CREATE UNIQUE INDEX commits_by_stream ON commits (stream, version);
+CREATE UNIQUE INDEX commits_by_command ON commits (command_id, user_id) WHERE command_id <> '';
+CREATE TABLE epochs (
+	epoch INTEGER PRIMARY KEY, -- Unix milliseconds, rising
+	start INTEGER NOT NULL     -- the first sequence written in it
+);
+CREATE TABLE offsets (
+	consumer TEXT    NOT NULL, -- consumer group
+	topic    TEXT    NOT NULL, -- stream, or '*' for all
+	seq      INTEGER NOT NULL, -- acknowledged up to here
+	PRIMARY KEY (consumer, topic)
+) WITHOUT ROWID;
+CREATE TABLE meta (
+	key   TEXT PRIMARY KEY,
+	value TEXT NOT NULL
+) WITHOUT ROWID;
+`
+
+// prepareSchema makes the tables of a new file and refuses a foreign one.
+func prepareSchema(c *conn) error {
+	id, err := pragmaInt(c, "application_id")
+	if err != nil {
+		return err
+	}
+	version, err := pragmaInt(c, "user_version")
+	if err != nil {
+		return err
+	}
+	row, err := c.queryOne("SELECT count(*) FROM sqlite_schema")
+	if err != nil {
+		return err
+	}
+	switch {
+	case id == applicationID && version == schemaVersion:
+		return nil
+	case id == applicationID:
+		return fmt.Errorf("the log has format %d, this program knows %d: use a newer program", version, schemaVersion)
+	case id != 0 || version != 0 || row[0] != driver.Value(int64(0)):
+		return fmt.Errorf("the file is some other SQLite database (application id %#x), not a log", id)
+	}
+	return c.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", schema, applicationID, schemaVersion))
+}
+
+func pragmaInt(c *conn, name string) (int64, error) {
+	row, err := c.queryOne("PRAGMA " + name)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", name, err)
+	}
+	n, _ := row[0].(int64)
+	return n, nil
+}
