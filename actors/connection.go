@@ -1,0 +1,359 @@
+package actors
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bms/domain"
+)
+
+// Transport is the socket under a connection: a Socket.IO namespace socket or
+// a plain WebSocket. Its methods may be called from any goroutine and don't
+// block.
+type Transport interface {
+	// Wake says that Next may have something. On a transport that is awake
+	// already it must cost next to nothing; a Wake during Next must lead to
+	// another Next.
+	Wake()
+	// Close ends the socket for that reason. The transport answers with
+	// Connection.Closed, at once or later.
+	Close(reason EndReason)
+}
+
+// EndReason says why the server ends a connection. Transports map it to what
+// their protocol tells the client about coming back.
+type EndReason string
+
+// End reasons.
+const (
+	EndTokenExpired   EndReason = "token_expired"    // the token's time is over; come back with another
+	EndRights         EndReason = "rights_ended"     // disabled, or the namespace is no longer allowed
+	EndKicked         EndReason = "kicked"           // an admin disconnected it
+	EndReplaced       EndReason = "replaced"         // the same session came back on another socket
+	EndUnauthorized   EndReason = "unauthorized"     // auth:refresh with another user's token
+	EndDraining       EndReason = "draining"         // the node stops; come back
+	EndLogUnavailable EndReason = "log_unavailable"  // the log can't be read; come back
+	EndPanicked       EndReason = "internal_failure" // the connection's own fault was fenced; come back
+)
+
+// member is a connection's membership of a room, for events after since.
+type member struct {
+	room  *room
+	since domain.Position
+	// hidden is a room left by the client that the connection itself still
+	// needs: the user's own, where changes of the user's rights arrive.
+	hidden bool
+}
+
+// message is something outside the log that goes out in line with the events.
+type message struct {
+	name string
+	data json.RawMessage
+}
+
+// messagesLimit bounds the messages waiting in a connection; at the limit a
+// new one takes the place of the last: they are states (stats), not history.
+const messagesLimit = 8
+
+// Connection is one namespace connection of one client: a cursor on the log.
+// Under it lies no queue of events: when the transport can take more it calls
+// Next, which merges the tails of the connection's rooms from the cursor on,
+// or reads the log where the tails don't reach back. Live, resume and slow are
+// this one path.
+//
+// # Concurrency properties
+//
+// Next is called by one goroutine at a time (the transport's flusher), Event
+// by the transport's reader, Closed once by the transport. The connection's
+// actor handles room changes, refreshes and the end. mu guards what they
+// share; it is never held while the log is read.
+type Connection struct {
+	hub       *Hub
+	transport Transport
+	ref       *Ref
+	sid       string
+	userID    string
+	namespace string
+	codec     int
+	places    chan struct{} // one per inbound event being handled
+	done      chan struct{} // closed by Closed
+	closeOnce sync.Once
+	since     time.Time
+
+	mu       sync.Mutex
+	claims   domain.Identity // as the token says
+	user     *domain.User    // as the log says, up to the cursor
+	identity domain.Identity // the one over the other
+	expiry   *time.Timer
+	cursor   domain.Position
+	members  []member            // replaced, never changed in place
+	left     map[string]struct{} // rooms that the client left
+	messages []message
+	ending   EndReason // set once; Next then gives out nothing more
+	told     bool      // the actor knows of ending
+}
+
+// SID is the connection's session id.
+func (c *Connection) SID() string { return c.sid }
+
+// Namespace is the namespace it is connected to.
+func (c *Connection) Namespace() string { return c.namespace }
+
+// Claims is the identity by the token alone.
+func (c *Connection) Claims() domain.Identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.claims
+}
+
+// Post sends what is not in the log, in line with the events: after those
+// given out so far, with the cursor as it is then.
+func (c *Connection) Post(name string, data json.RawMessage) {
+	c.mu.Lock()
+	if len(c.messages) < messagesLimit {
+		c.messages = append(c.messages, message{name, data})
+	} else {
+		c.messages[messagesLimit-1] = message{name, data}
+	}
+	c.mu.Unlock()
+	c.transport.Wake()
+}
+
+// Next appends the connection's next frames to dst, about size bytes of them,
+// and moves the cursor past them. Nothing appended means that there is nothing
+// now; the transport will be woken. It may wait for a read of the log.
+func (c *Connection) Next(dst [][]byte, size int) [][]byte {
+	w := scratch.Get().(*[]*Frame)
+	defer func() {
+		clear(*w)
+		*w = (*w)[:0]
+		scratch.Put(w)
+	}()
+	started := len(dst)
+	for {
+		c.mu.Lock()
+		if c.ending != "" {
+			if len(dst) == started { // what was given out before has been written by now
+				c.finishLocked()
+			}
+			c.mu.Unlock()
+			return dst
+		}
+		for _, m := range c.messages {
+			dst = append(dst, c.hub.codecs[c.codec].Message(m.name, m.data, c.cursor))
+		}
+		c.messages = nil
+		cursor, members := c.cursor, c.members
+		c.mu.Unlock()
+
+		head := *c.hub.rooms.head.Load()
+		if !head.After(cursor) {
+			return dst
+		}
+		frames, upTo, err := c.hub.collect((*w)[:0], members, cursor, head)
+		*w = frames
+		if err != nil {
+			c.hub.logger.Error("connection can't read the log", "sid", c.sid, "error", err)
+			c.end(EndLogUnavailable)
+			return dst
+		}
+
+		// The rooms may have changed meanwhile. That does no harm: a room
+		// joined since is for events after the head at that moment, hence
+		// after upTo, and one left is no longer seen.
+		c.mu.Lock()
+		dst, size = c.emitLocked(dst, size, frames, upTo)
+		again := c.cursor.Seq < head.Seq
+		c.mu.Unlock()
+		if size <= 0 || len(dst) > started && !again {
+			return dst
+		}
+	}
+}
+
+// scratch holds the slices in which Next gathers frames, so that an idle
+// connection holds none.
+var scratch = sync.Pool{New: func() any { s := make([]*Frame, 0, 64); return &s }}
+
+// emitLocked gives out those of the frames that the connection sees and moves
+// the cursor: to the last frame looked at when size bytes are full or the
+// connection's rights changed, to upTo otherwise.
+func (c *Connection) emitLocked(dst [][]byte, size int, frames []*Frame, upTo domain.Position) ([][]byte, int) {
+	for _, f := range frames {
+		if !f.pos().After(c.cursor) {
+			continue // the same event through another room
+		}
+		if c.seesLocked(f) {
+			b := f.encoded(c.hub, c.codec)
+			dst = append(dst, b)
+			size -= len(b)
+			c.hub.deliveries.Add(1)
+		}
+		c.cursor = f.pos()
+		if f.event.Type == domain.TypeUserUpdated && c.rejudgeLocked(f.event) {
+			return dst, size
+		}
+		if size <= 0 {
+			return dst, size
+		}
+	}
+	c.cursor = upTo
+	return dst, size
+}
+
+// seesLocked reports whether the event is for one of the connection's rooms,
+// joined before it, and within its rights.
+func (c *Connection) seesLocked(f *Frame) bool {
+	for i := range c.members {
+		m := &c.members[i]
+		if m.hidden || !f.pos().After(m.since) || !slices.Contains(f.rooms, m.room.name) {
+			continue
+		}
+		if m.room.name == domain.RoomAllBranches && len(c.left) > 0 {
+			if _, gone := c.left[domain.RoomOfBranch(f.event.BranchID)]; gone {
+				continue
+			}
+		}
+		return domain.MaySee(c.identity, c.namespace, f.event)
+	}
+	return false
+}
+
+// rejudgeLocked applies an event about a user's rights if it is about this
+// connection's user, and reports whether it was.
+func (c *Connection) rejudgeLocked(e *domain.Event) bool {
+	p, err := e.Payload()
+	if err != nil {
+		c.ending = EndLogUnavailable
+		return true
+	}
+	if p.(domain.UserUpdated).UserID != c.userID {
+		return false
+	}
+	if err := c.user.Evolve(e); err != nil {
+		c.ending = EndLogUnavailable
+		return true
+	}
+	c.judgeLocked(e.Pos)
+	return true
+}
+
+// judgeLocked works out identity and rooms anew from claims and user, as of a
+// position: rooms that are no longer allowed are left, new automatic ones
+// joined from there on.
+func (c *Connection) judgeLocked(at domain.Position) {
+	c.identity = c.user.Overlay(c.claims)
+	if c.identity.Disabled || domain.MayConnect(c.identity, c.namespace) != nil {
+		c.ending = EndRights
+		return
+	}
+	defaults := domain.DefaultRooms(c.identity)
+	keep := make([]member, 0, len(defaults))
+	for _, m := range c.members {
+		if slices.Contains(defaults, m.room.name) || domain.MayJoin(c.identity, m.room.name) == nil {
+			keep = append(keep, m)
+		} else {
+			c.hub.rooms.leave(m.room, c)
+		}
+	}
+	for _, name := range defaults {
+		if _, gone := c.left[name]; !gone && !holds(keep, name) {
+			keep = append(keep, member{room: c.hub.rooms.join(name, c), since: at})
+		}
+	}
+	c.members = keep
+}
+
+func holds(members []member, name string) bool {
+	return slices.ContainsFunc(members, func(m member) bool { return m.room.name == name })
+}
+
+// end stops the giving out of events and has the actor close the socket.
+func (c *Connection) end(reason EndReason) {
+	c.mu.Lock()
+	if c.ending == "" {
+		c.ending = reason
+	}
+	c.finishLocked()
+	c.mu.Unlock()
+}
+
+// finishLocked tells the actor, once, that everything owed has been given out.
+func (c *Connection) finishLocked() {
+	if !c.told {
+		c.told = true
+		c.ref.Send(connectionEnd{c.ending})
+	}
+}
+
+// Closed is called by the transport when the socket is gone, for whatever
+// reason. It ends the connection: its rooms are left, its actor stops.
+func (c *Connection) Closed(reason string) {
+	c.closeOnce.Do(func() {
+		close(c.done)
+		c.mu.Lock()
+		if c.ending == "" {
+			c.ending = EndReason(reason)
+		}
+		c.told = true
+		if c.expiry != nil {
+			c.expiry.Stop()
+		}
+		for _, m := range c.members {
+			c.hub.rooms.leave(m.room, c)
+		}
+		c.members = nil
+		c.mu.Unlock()
+		c.hub.forget(c)
+		c.ref.Stop()
+		c.hub.logger.Info("disconnected", "sid", c.sid, "user", c.userID, "namespace", c.namespace, "reason", reason)
+	})
+}
+
+// roomsLocked lists the rooms as the client knows them.
+func (c *Connection) roomsLocked() []string {
+	var names []string
+	for _, m := range c.members {
+		switch {
+		case m.hidden:
+		case m.room.name == domain.RoomAllBranches:
+			for _, b := range c.hub.branches() {
+				if _, gone := c.left[domain.RoomOfBranch(b)]; !gone {
+					names = append(names, domain.RoomOfBranch(b))
+				}
+			}
+		default:
+			names = append(names, m.room.name)
+		}
+	}
+	slices.SortFunc(names, strings.Compare)
+	return slices.Compact(names)
+}
+
+// ConnectionInfo describes a connection. Lag is the number of log records
+// between its cursor and the head; most of them may not be for it.
+type ConnectionInfo struct {
+	SID       string    `json:"sid"`
+	UserID    string    `json:"userId"`
+	Role      string    `json:"role"`
+	Namespace string    `json:"namespace"`
+	Rooms     []string  `json:"rooms"`
+	Lag       uint64    `json:"lag"`
+	Since     time.Time `json:"since"`
+}
+
+func (c *Connection) info(head domain.Position) ConnectionInfo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info := ConnectionInfo{
+		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Namespace: c.namespace,
+		Rooms: c.roomsLocked(), Since: c.since,
+	}
+	if head.Seq > c.cursor.Seq {
+		info.Lag = head.Seq - c.cursor.Seq
+	}
+	return info
+}

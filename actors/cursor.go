@@ -1,0 +1,65 @@
+package actors
+
+import (
+	"slices"
+	"sort"
+
+	"bms/domain"
+)
+
+// recentChunk is how many frames of all rooms a connection that has fallen
+// behind its rooms' tails looks at in one go.
+const recentChunk = 1024
+
+// collect gathers what lies between a cursor and the head for a connection
+// with these rooms, in log order: the frames, perhaps with some of no concern
+// to it and with doubles next to each other, and the position up to which they
+// are complete. It takes them from the nearest place that reaches back to the
+// cursor:
+//
+//	tails     of the rooms            the usual case, memory, only what is wanted
+//	recent    of all rooms together   memory, to be sifted
+//	segments  of the log              read once for all who need them, to be sifted
+//
+// dst must be empty; its memory is used.
+func (h *Hub) collect(dst []*Frame, members []member, cursor, head domain.Position) ([]*Frame, domain.Position, error) {
+	if dst, ok := mergeTails(dst, members, cursor, head); ok {
+		return dst, head, nil
+	}
+	if dst, ok := h.recent.after(dst, cursor, head, recentChunk); ok {
+		if len(dst) == recentChunk {
+			return dst, dst[len(dst)-1].pos(), nil
+		}
+		return dst, head, nil
+	}
+	seg, err := h.segments.after(h.ctx, cursor, head)
+	if err != nil {
+		return dst, cursor, err
+	}
+	first := sort.Search(len(seg.frames), func(i int) bool { return seg.frames[i].pos().After(cursor) })
+	return append(dst, seg.frames[first:]...), seg.upTo, nil
+}
+
+// mergeTails merges the rooms' tails. ok is false, and what it returns empty,
+// when one of them doesn't reach back far enough.
+func mergeTails(dst []*Frame, members []member, cursor, head domain.Position) (_ []*Frame, ok bool) {
+	sources := 0
+	for i := range members {
+		m := &members[i]
+		at := cursor
+		if m.since.After(at) {
+			at = m.since
+		}
+		before := len(dst)
+		if dst, ok = m.room.tail.after(dst, at, head, m.room.tail.limit); !ok {
+			return dst[:0], false
+		}
+		if len(dst) > before {
+			sources++
+		}
+	}
+	if sources > 1 {
+		slices.SortFunc(dst, func(a, b *Frame) int { return a.pos().Compare(b.pos()) })
+	}
+	return dst, true
+}

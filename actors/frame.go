@@ -1,0 +1,56 @@
+package actors
+
+import (
+	"encoding/json"
+	"sync/atomic"
+
+	"bms/domain"
+)
+
+// Codec encodes for the wire of one protocol and namespace. What it returns is
+// shared by every connection of that protocol and namespace and never changed.
+// Implementations are safe for concurrent use.
+type Codec interface {
+	// Event encodes an event of the log, complete with its position.
+	Event(e *domain.Event) []byte
+	// Message encodes what is not in the log (session, stats). The position
+	// is the connection's cursor at that moment: where the protocol takes a
+	// message's end for the client's cursor, it must carry it.
+	Message(name string, data json.RawMessage, cursor domain.Position) []byte
+}
+
+// Frame is an event on its way to the sockets: the rooms it is for, and its
+// bytes on the wire, made once per codec by whoever needs them first. Frames
+// are shared; all but the cached bytes is immutable.
+type Frame struct {
+	event *domain.Event
+	rooms []string
+	wire  []atomic.Pointer[[]byte] // by the codec's index in HubConfig.Codecs
+}
+
+func (h *Hub) newFrame(e *domain.Event) *Frame {
+	return &Frame{event: e, rooms: domain.AppendRooms(nil, e), wire: make([]atomic.Pointer[[]byte], len(h.codecs))}
+}
+
+// pos is the frame's place in the log.
+func (f *Frame) pos() domain.Position { return f.event.Pos }
+
+// encoded returns the frame's bytes for the codec of that index.
+func (f *Frame) encoded(h *Hub, codec int) []byte {
+	if b := f.wire[codec].Load(); b != nil {
+		return *b
+	}
+	b := h.codecs[codec].Event(f.event)
+	if !f.wire[codec].CompareAndSwap(nil, &b) {
+		return *f.wire[codec].Load()
+	}
+	return b
+}
+
+// framesOf makes the frames of a commit.
+func (h *Hub) framesOf(dst []*Frame, c *domain.Commit) []*Frame {
+	for i := range c.Events {
+		dst = append(dst, h.newFrame(&c.Events[i]))
+	}
+	return dst
+}

@@ -1,0 +1,380 @@
+package actors
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bms/domain"
+)
+
+// HubConfig sets up a Hub. System, Log and Codecs must be given.
+type HubConfig struct {
+	System *System
+	Log    interface {
+		domain.Reader
+		domain.Follower
+	}
+	// Codecs are the wire formats that connections choose from by index.
+	Codecs []Codec
+	// Verify judges the token of an auth:refresh. Nil: refreshes are refused.
+	Verify func(ctx context.Context, token string) (domain.Identity, time.Time, error)
+	// Branches lists all branches, for showing an admin's rooms. It must not
+	// block. Nil: none are shown.
+	Branches func() []string
+
+	// TailFrames is how many recent frames a room keeps; 0 means 256.
+	TailFrames int
+	// RecentFrames is how many recent frames of all rooms together are kept
+	// for connections that fell behind; 0 means 8192.
+	RecentFrames int
+	// SegmentBytes bounds what is kept of the log for connections that catch
+	// up; 0 means 64 MB.
+	SegmentBytes int
+	// SegmentReads bounds the log reads under way for them; 0 means 2.
+	SegmentReads int
+	// RoomIdle is how long an empty room lives on; 0 means 5 minutes.
+	RoomIdle time.Duration
+	// Inbound bounds the events of one client being handled; at the bound
+	// its socket is not read. 0 means 16.
+	Inbound int
+	// RoomsPerConnection bounds what a client can join; 0 means 256.
+	RoomsPerConnection int
+
+	Logger *slog.Logger     // nil: discarded
+	Now    func() time.Time // nil: time.Now
+}
+
+// Hub is the read side of a node: the feed, the rooms and the connections.
+//
+//	log ── feed ──> tails of rooms ──(news)──> room actors ──(wake)──> transports
+//	                      └────────── merged by Connection.Next <──(pull)──┘
+//
+// # Concurrency properties
+//
+// All methods are safe for concurrent use.
+type Hub struct {
+	HubConfig
+	log interface {
+		domain.Reader
+		domain.Follower
+	}
+	codecs   []Codec
+	logger   *slog.Logger
+	now      func() time.Time
+	rooms    *rooms
+	recent   *tail
+	segments *segments
+	touched  []*room // the feed's own, kept for reuse
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	ran    sync.WaitGroup
+
+	events     atomic.Uint64
+	deliveries atomic.Uint64
+	frozen     atomic.Pointer[error]
+
+	mu       sync.Mutex // guards sessions and draining
+	sessions map[string]*Connection
+	draining bool
+}
+
+// NewHub starts a hub at the present end of the log.
+func NewHub(cfg HubConfig) (*Hub, error) {
+	if cfg.System == nil || cfg.Log == nil || len(cfg.Codecs) == 0 {
+		return nil, errors.New("hub needs System, Log and Codecs")
+	}
+	cfg.TailFrames = orDefault(cfg.TailFrames, 256)
+	cfg.RecentFrames = orDefault(cfg.RecentFrames, 8192)
+	cfg.SegmentBytes = orDefault(cfg.SegmentBytes, 64<<20)
+	cfg.SegmentReads = orDefault(cfg.SegmentReads, 2)
+	cfg.RoomIdle = orDefault(cfg.RoomIdle, 5*time.Minute)
+	cfg.Inbound = orDefault(cfg.Inbound, 16)
+	cfg.RoomsPerConnection = orDefault(cfg.RoomsPerConnection, 256)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	h := &Hub{HubConfig: cfg, log: cfg.Log, codecs: cfg.Codecs, logger: cfg.Logger, now: cfg.Now, sessions: map[string]*Connection{}}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	head := cfg.Log.Head()
+	h.rooms = newRooms(cfg.System, cfg.TailFrames, cfg.RoomIdle, cfg.Now, head)
+	h.recent = newTail(cfg.RecentFrames, head)
+	h.segments = newSegments(h, cfg.SegmentBytes, cfg.SegmentReads)
+	h.ran.Go(func() { h.follow(h.ctx) })
+	return h, nil
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// ConnectRequest asks for a connection. Identity is the token's.
+type ConnectRequest struct {
+	Identity  domain.Identity
+	ExpiresAt time.Time // the token's end, when the connection ends too
+	Namespace string
+	SID       string // unique; a connection that has it already is replaced
+	// Cursor is the last position the client has, empty for none.
+	Cursor    string
+	Codec     int // index into HubConfig.Codecs
+	Transport Transport
+}
+
+// session is the first message on every connection.
+type session struct {
+	SID       string          `json:"sid"`
+	UserID    string          `json:"userId"`
+	Role      string          `json:"role"`
+	Rooms     []string        `json:"rooms"`
+	Pos       domain.Position `json:"pos"`
+	Recovered bool            `json:"recovered"`
+}
+
+// Connect makes a connection, whose transport may call Next at once; its first
+// frame is the session message. recovered is true when a cursor was given and
+// delivery goes on behind it without a gap. The error is a *domain.Rejection
+// (unauthorized, forbidden_namespace, draining) or a fault of the log.
+func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, recovered bool, err error) {
+	cursor := h.log.Head()
+	if r.Cursor != "" {
+		if p, perr := domain.ParsePosition(r.Cursor); perr == nil && h.log.Check(p) == nil {
+			cursor, recovered = p, true
+		}
+	}
+	user, now, err := h.userAt(ctx, r.Identity.UserID, cursor)
+	if err != nil {
+		return nil, false, err
+	}
+	// Who comes back is judged twice: as he is now, for the door, and as he
+	// was at the cursor, for what he missed; the changes in between are in
+	// what he missed.
+	current := now.Overlay(r.Identity)
+	if current.Disabled {
+		return nil, false, domain.Reject(domain.CodeUnauthorized, "user %s is disabled", r.Identity.UserID)
+	}
+	if no := domain.MayConnect(current, r.Namespace); no != nil {
+		return nil, false, no
+	}
+	if then := user.Overlay(r.Identity); recovered && (then.Disabled || domain.MayConnect(then, r.Namespace) != nil) {
+		// The cursor lies where he had no right to be connected; there is no
+		// going on from there.
+		cursor, recovered = h.log.Head(), false
+		if user, _, err = h.userAt(ctx, r.Identity.UserID, cursor); err != nil {
+			return nil, false, err
+		}
+	}
+
+	c = &Connection{
+		hub: h, transport: r.Transport, sid: r.SID, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
+		places: make(chan struct{}, h.Inbound), done: make(chan struct{}), since: h.now(),
+		claims: r.Identity, user: user, cursor: cursor, left: map[string]struct{}{},
+	}
+	c.ref = h.System.Spawn("connection", r.SID, 8, c)
+	replaced, ok := h.remember(c)
+	if !ok {
+		c.ref.Stop()
+		return nil, false, domain.Reject(domain.CodeDraining, "the node is stopping, connect again")
+	}
+	if replaced != nil {
+		replaced.end(EndReplaced)
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.judgeLocked(cursor)
+	data, err := json.Marshal(session{
+		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: c.roomsLocked(), Pos: cursor, Recovered: recovered,
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("encode session: %w", err)
+	}
+	c.messages = append(c.messages, message{"session", data})
+	c.expireLocked(r.ExpiresAt)
+	h.logger.Info("connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
+	return c, recovered, nil
+}
+
+// userAt reads what the log says of a user: up to a position, and now.
+func (h *Hub) userAt(ctx context.Context, userID string, at domain.Position) (then, now *domain.User, err error) {
+	stream := domain.StreamOfUser(userID)
+	states := [2]*domain.User{}
+	for i := range states {
+		s, err := domain.NewState(stream)
+		if err != nil {
+			return nil, nil, err
+		}
+		states[i] = s.(*domain.User)
+	}
+	for after := uint64(0); ; {
+		commits, err := h.log.ReadStream(ctx, stream, after, 1000)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read %s: %w", stream, err)
+		}
+		if len(commits) == 0 {
+			return states[0], states[1], nil
+		}
+		for _, commit := range commits {
+			for i := range commit.Events {
+				e := &commit.Events[i]
+				if !e.Pos.After(at) {
+					err = errors.Join(err, states[0].Evolve(e))
+				}
+				err = errors.Join(err, states[1].Evolve(e))
+			}
+			after = commit.Version
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("fold %s: %w", stream, err)
+		}
+	}
+}
+
+func (h *Hub) remember(c *Connection) (replaced *Connection, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining {
+		return nil, false
+	}
+	replaced = h.sessions[c.sid]
+	h.sessions[c.sid] = c
+	return replaced, true
+}
+
+func (h *Hub) forget(c *Connection) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sessions[c.sid] == c {
+		delete(h.sessions, c.sid)
+	}
+}
+
+func (h *Hub) branches() []string {
+	if h.Branches == nil {
+		return nil
+	}
+	return h.Branches()
+}
+
+func (h *Hub) all() []*Connection {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*Connection, 0, len(h.sessions))
+	for _, c := range h.sessions {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Head is the position up to which connections are served.
+func (h *Hub) Head() domain.Position { return *h.rooms.head.Load() }
+
+// Frozen returns the error at which the feed stands still, nil when it runs.
+func (h *Hub) Frozen() error {
+	if err := h.frozen.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// HubStats counts since the start (Events, Deliveries) or now (the rest).
+type HubStats struct {
+	Events      uint64
+	Deliveries  uint64
+	Connections int
+	Rooms       int
+	Namespaces  map[string]int
+	// Lag is the greatest number of log records a connection is behind.
+	Lag uint64
+}
+
+// Stats returns the hub's counts.
+func (h *Hub) Stats() HubStats {
+	s := HubStats{Events: h.events.Load(), Deliveries: h.deliveries.Load(), Rooms: len(h.rooms.infos()), Namespaces: map[string]int{}}
+	head := h.Head()
+	for _, c := range h.all() {
+		s.Connections++
+		s.Namespaces[c.namespace]++
+		c.mu.Lock()
+		if head.Seq > c.cursor.Seq {
+			s.Lag = max(s.Lag, head.Seq-c.cursor.Seq)
+		}
+		c.mu.Unlock()
+	}
+	return s
+}
+
+// Connections describes all connections, in no order.
+func (h *Hub) Connections() []ConnectionInfo {
+	head := h.Head()
+	all := h.all()
+	infos := make([]ConnectionInfo, 0, len(all))
+	for _, c := range all {
+		infos = append(infos, c.info(head))
+	}
+	return infos
+}
+
+// RoomInfos describes the rooms with members, in no order.
+func (h *Hub) RoomInfos() []RoomInfo { return h.rooms.infos() }
+
+// Broadcast posts a message to every connection of a namespace, in line with
+// its events.
+func (h *Hub) Broadcast(namespace, name string, data json.RawMessage) {
+	for _, c := range h.all() {
+		if c.namespace == namespace {
+			c.Post(name, data)
+		}
+	}
+}
+
+// Kick ends a connection and reports whether there was one of that sid.
+func (h *Hub) Kick(sid string) bool {
+	h.mu.Lock()
+	c := h.sessions[sid]
+	h.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.end(EndKicked)
+	return true
+}
+
+// Drain refuses new connections from now on. The transports end the present
+// ones, at their own pace.
+func (h *Hub) Drain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.draining = true
+}
+
+// Close ends every connection, the rooms and the feed, and waits for them.
+// Transports must not call Next afterwards.
+func (h *Hub) Close() {
+	h.Drain()
+	for _, c := range h.all() {
+		c.transport.Close(EndDraining)
+		c.Closed(string(EndDraining))
+	}
+	h.cancel()
+	h.ran.Wait()
+	h.rooms.close()
+}
+
+// isOwnRoom reports whether a room is the one on which changes of the user's
+// rights arrive.
+func isOwnRoom(name, userID string) bool { return name == domain.RoomOfUser(userID) }
+
+func isBranchRoom(name string) bool { return strings.HasPrefix(name, "branch:") }
