@@ -21,6 +21,15 @@ var bodies = map[string]reflect.Type{
 	CommandSendNotification:     reflect.TypeFor[SendNotification](),
 }
 
+// shapes is what checkJSON wants to know of the bodies.
+var shapes = func() map[string]*shape {
+	m := make(map[string]*shape, len(bodies))
+	for name, t := range bodies {
+		m[name] = shapeOf(t)
+	}
+	return m
+}()
+
 // NewBody returns the zero body of a command type, by value as Command.Body
 // holds it; nil for an unknown type.
 func NewBody(commandType string) any {
@@ -41,7 +50,7 @@ func DecodeBody(commandType string, raw []byte) (any, error) {
 	if !ok {
 		return nil, unknownCommand()
 	}
-	if r := checkJSON(raw, t); r != nil {
+	if r := checkJSON(raw, shapes[commandType]); r != nil {
 		return nil, r
 	}
 	body := reflect.New(t)

@@ -2,7 +2,6 @@ package domain
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -87,46 +86,18 @@ const TimestampFormat = "2006-01-02T15:04:05.000Z07:00"
 // MarshalJSON returns the envelope.
 func (e *Event) MarshalJSON() ([]byte, error) { return e.AppendEnvelope(nil), nil }
 
-func appendJSONString(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			b, err := json.Marshal(s)
-			if err != nil { // a string always marshals
-				panic(err)
-			}
-			return append(dst, b...)
-		}
-	}
-	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
-}
-
 // EventID makes the id of the index-th event of a command: a UUIDv7 (RFC 9562,
 // 5.7) whose time is the commit's and whose random bits are the SHA-256 of
 // user, command id and index.
 func EventID(at time.Time, userID, commandID string, index int) string {
-	sum := sha256.Sum256([]byte(userID + "\x00" + commandID + "\x00" + strconv.Itoa(index)))
+	var buf [128]byte
+	seed := append(buf[:0], userID...)
+	seed = append(seed, 0)
+	seed = append(seed, commandID...)
+	seed = append(seed, 0)
+	seed = strconv.AppendInt(seed, int64(index), 10)
+	sum := sha256.Sum256(seed)
 	return uuid7(at, [10]byte(sum[:10]))
-}
-
-func uuid7(at time.Time, random [10]byte) string {
-	ms := uint64(at.UnixMilli())
-	var u [16]byte
-	for i := range 6 {
-		u[i] = byte(ms >> (8 * (5 - i)))
-	}
-	copy(u[6:], random[:])
-	u[6] = u[6]&0x0f | 0x70
-	u[8] = u[8]&0x3f | 0x80
-	var s [36]byte
-	hex.Encode(s[0:8], u[0:4])
-	hex.Encode(s[9:13], u[4:6])
-	hex.Encode(s[14:18], u[6:8])
-	hex.Encode(s[19:23], u[8:10])
-	hex.Encode(s[24:36], u[10:16])
-	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	return string(s[:])
 }
 
 // NewCommit makes the commit of a decision, ready for Log.Append: the events
@@ -143,7 +114,7 @@ func NewCommit(stream string, version uint64, c Command, d Decision) (*Commit, e
 		Events: make([]Event, len(d.Events)),
 	}
 	for i, f := range d.Events {
-		data, err := marshal(f.Payload)
+		data, err := encode(f.Payload)
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", f.Payload.EventType(), err)
 		}
@@ -153,7 +124,7 @@ func NewCommit(stream string, version uint64, c Command, d Decision) (*Commit, e
 		}
 	}
 	if d.Result != nil {
-		result, err := marshal(d.Result)
+		result, err := encode(d.Result)
 		if err != nil {
 			return nil, fmt.Errorf("encode result of %s: %w", c.Type, err)
 		}

@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -221,14 +220,3 @@ func decodePayload(eventType string, version int, data json.RawMessage) (Payload
 }
 
 func currentVersion(eventType string) int { return schemas[eventType].version }
-
-// marshal is json.Marshal without HTML escaping: clients get names as typed.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}

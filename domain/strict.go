@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"bytes"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -16,11 +15,43 @@ const maxFieldErrors = 20
 // maxShownKey bounds what of a foreign key is repeated in an answer.
 const maxShownKey = 64
 
-// checkJSON checks a JSON text against a struct type more strictly than
+// shape is a type as JSON has it: an object, a list of elem, a text, true or
+// false, or else a number of 64 bits.
+type shape struct {
+	kind   reflect.Kind
+	fields []field
+	elem   *shape
+}
+
+type field struct {
+	name string
+	// required is set for numbers without omitempty: a missing one would be
+	// taken for 0, and a count of 0 is not the same as no count.
+	required bool
+	*shape
+}
+
+func shapeOf(t reflect.Type) *shape {
+	s := &shape{kind: t.Kind()}
+	switch s.kind {
+	case reflect.Pointer:
+		return shapeOf(t.Elem())
+	case reflect.Slice:
+		s.elem = shapeOf(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := t.Field(i)
+			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			s.fields = append(s.fields, field{name, options == "" && f.Type.Kind() == reflect.Int64, shapeOf(f.Type)})
+		}
+	}
+	return s
+}
+
+// checkJSON checks a JSON text against a shape more strictly than
 // encoding/json reads it: exact keys, each once, no null, kinds and ranges as
-// the fields have them, Unicode that is whole, and every number field that is
-// not omitempty present.
-func checkJSON(raw []byte, t reflect.Type) *Rejection {
+// the fields have them, Unicode that is whole, required fields there.
+func checkJSON(raw []byte, s *shape) *Rejection {
 	if !utf8.Valid(raw) {
 		return Invalid(FieldError{Field: "body", Message: "is not UTF-8"})
 	}
@@ -28,7 +59,7 @@ func checkJSON(raw []byte, t reflect.Type) *Rejection {
 		return Invalid(FieldError{Field: "body", Message: "is not JSON"})
 	}
 	c := checker{raw: raw}
-	c.value(t, "")
+	c.value(s, "")
 	if len(c.errs) > 0 {
 		return Invalid(c.errs...)
 	}
@@ -52,24 +83,21 @@ func (c *checker) fail(path, message string) {
 	}
 }
 
-func (c *checker) value(t reflect.Type, path string) {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
+func (c *checker) value(s *shape, path string) {
 	c.space()
 	if c.raw[c.pos] == 'n' {
 		c.fail(path, "is null; leave it out instead")
 		c.skip()
 		return
 	}
-	switch t.Kind() {
+	switch s.kind {
 	case reflect.Struct:
 		if c.want('{', path, "an object") {
-			c.object(t, path)
+			c.object(s, path)
 		}
 	case reflect.Slice:
 		if c.want('[', path, "a list") {
-			c.list(t.Elem(), path)
+			c.list(s.elem, path)
 		}
 	case reflect.String:
 		if c.want('"', path, "a text") && !wholeText(c.skip()) {
@@ -79,7 +107,7 @@ func (c *checker) value(t reflect.Type, path string) {
 		if token := c.skip(); token[0] != 't' && token[0] != 'f' {
 			c.fail(path, "must be true or false")
 		}
-	default: // int64
+	default:
 		if _, err := strconv.ParseInt(string(c.skip()), 10, 64); err != nil {
 			c.fail(path, "must be a whole number of 64 bits")
 		}
@@ -96,8 +124,8 @@ func (c *checker) want(first byte, path, kind string) bool {
 	return false
 }
 
-func (c *checker) object(t reflect.Type, path string) {
-	var seen uint64 // by field index
+func (c *checker) object(s *shape, path string) {
+	var seen uint64 // bit i: field i
 	c.pos++         // {
 	for c.space(); c.raw[c.pos] != '}'; c.space() {
 		if c.raw[c.pos] == ',' {
@@ -113,33 +141,30 @@ func (c *checker) object(t reflect.Type, path string) {
 		}
 		c.space()
 		c.pos++ // :
-		i := fieldNamed(t, key)
-		at := join(path, key)
+		i := slices.IndexFunc(s.fields, func(f field) bool { return f.name == key })
 		switch {
 		case i < 0:
-			c.fail(at, "is not a field of the schema")
+			c.fail(join(path, key), "is not a field of the schema")
 			c.space()
 			c.skip()
 		case seen&(1<<i) != 0:
-			c.fail(at, "is there twice")
+			c.fail(join(path, key), "is there twice")
 			c.space()
 			c.skip()
 		default:
 			seen |= 1 << i
-			c.value(t.Field(i).Type, at)
+			c.value(s.fields[i].shape, join(path, key))
 		}
 	}
 	c.pos++ // }
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Type.Kind() == reflect.Int64 && options == "" && seen&(1<<i) == 0 {
-			c.fail(join(path, name), "is missing")
+	for i, f := range s.fields {
+		if f.required && seen&(1<<i) == 0 {
+			c.fail(join(path, f.name), "is missing")
 		}
 	}
 }
 
-func (c *checker) list(elem reflect.Type, path string) {
+func (c *checker) list(elem *shape, path string) {
 	c.pos++ // [
 	i := 0
 	for c.space(); c.raw[c.pos] != ']'; c.space() {
@@ -176,7 +201,7 @@ func (c *checker) skip() []byte {
 			c.pos++
 			continue // only met inside
 		default: // number, true, false, null
-			for c.pos < len(c.raw) && !bytes.ContainsRune([]byte(",:]} \t\r\n"), rune(c.raw[c.pos])) {
+			for c.pos < len(c.raw) && strings.IndexByte(",:]} \t\r\n", c.raw[c.pos]) < 0 {
 				c.pos++
 			}
 		}
@@ -187,7 +212,7 @@ func (c *checker) skip() []byte {
 }
 
 func (c *checker) space() {
-	for c.pos < len(c.raw) && slices.Contains([]byte(" \t\r\n"), c.raw[c.pos]) {
+	for c.pos < len(c.raw) && strings.IndexByte(" \t\r\n", c.raw[c.pos]) >= 0 {
 		c.pos++
 	}
 }
@@ -200,17 +225,6 @@ func join(path, key string) string {
 		return key
 	}
 	return path + "." + key
-}
-
-// fieldNamed returns the index of the field with a JSON name, or -1. The
-// structs have a handful of fields each: a loop beats a map.
-func fieldNamed(t reflect.Type, key string) int {
-	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name == key {
-			return i
-		}
-	}
-	return -1
 }
 
 // wholeText reports whether the escapes of a JSON string pair its surrogates.
