@@ -64,3 +64,108 @@ func commit(t testing.TB, s State, c Command) *Commit {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// spec is one case: given commands of an admin that were accepted, when a
+// command is judged, then these events follow, or this rejection.
+type spec struct {
+	given []any
+	role  string // staff if empty
+	in    string // the command's branch; b1 if empty
+	when  any
+	at    time.Time // now if zero
+
+	then   []Payload
+	result any // not compared if nil
+	code   string
+	detail map[string]any // not compared if nil
+}
+
+func runSpecs(t *testing.T, fresh func() State, specs map[string]spec) {
+	t.Helper()
+	for name, s := range specs {
+		t.Run(name, func(t *testing.T) {
+			state := fresh()
+			given(t, state, RoleAdmin, s.given...)
+			before := stateJSON(t, state)
+			role := s.role
+			if role == "" {
+				role = RoleStaff
+			}
+			c := command(role, s.when)
+			if s.in != "" {
+				c.BranchID = s.in
+			}
+			if !s.at.IsZero() {
+				c.At = s.at
+			}
+			d, r := state.Decide(c)
+			if after := stateJSON(t, state); after != before {
+				t.Errorf("Decide changed the state\nfrom %s\nto   %s", before, after)
+			}
+			if s.code != "" {
+				wantRejection(t, r, s)
+				return
+			}
+			if r != nil {
+				t.Fatalf("rejected with %v %v", r, r.Details)
+			}
+			wantPayloads(t, d.Events, s.then)
+			if s.result != nil && !reflect.DeepEqual(d.Result, s.result) {
+				t.Errorf("result %#v, want %#v", d.Result, s.result)
+			}
+			commit(t, state, c)
+		})
+	}
+}
+
+func wantRejection(t *testing.T, r *Rejection, s spec) {
+	t.Helper()
+	if r == nil {
+		t.Fatalf("accepted, want %s", s.code)
+	}
+	if r.Code != s.code {
+		t.Fatalf("rejected with %v %v, want %s", r, r.Details, s.code)
+	}
+	if r.Message == "" {
+		t.Errorf("%s without a message", r.Code)
+	}
+	if s.detail != nil && !reflect.DeepEqual(r.Details, s.detail) {
+		t.Errorf("details %#v, want %#v", r.Details, s.detail)
+	}
+}
+
+func wantPayloads(t *testing.T, got []Fact, want []Payload) {
+	t.Helper()
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			t.Errorf("event %d is missing, want %s", i, show(t, want[i]))
+		case i >= len(want):
+			t.Errorf("event %d is %s, want none", i, show(t, got[i].Payload))
+		case !reflect.DeepEqual(got[i].Payload, want[i]):
+			t.Errorf("event %d is\n     %s\nwant %s", i, show(t, got[i].Payload), show(t, want[i]))
+		}
+	}
+}
+
+func show(t testing.TB, p Payload) string {
+	t.Helper()
+	raw, err := encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.EventType() + " " + string(raw)
+}
+
+func stateJSON(t testing.TB, s State) string {
+	t.Helper()
+	raw, err := MarshalState(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func invalid(field, message string) map[string]any {
+	return map[string]any{"errors": []FieldError{{Field: field, Message: message}}}
+}
