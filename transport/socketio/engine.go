@@ -1,0 +1,222 @@
+package socketio
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"bms/transport/wsframe"
+)
+
+// engine is one Engine.IO session.
+type engine struct {
+	server *Server
+	sid    string // secret: who knows it owns the session
+	number uint64 // of the session in this process
+
+	query  url.Values
+	header http.Header
+	remote string
+
+	packets, bytes *rate.Limiter // of what comes in; nil: no bound
+
+	conn    atomic.Pointer[wsframe.Conn] // nil while polling
+	flusher atomic.Int32                 // see flush.go
+	flushed chan struct{}                // closed by the last flusher; see retire
+
+	// inbound is held while a packet is handled, also while a Receiver blocks.
+	// It guards partial.
+	inbound sync.Mutex
+	partial *partial
+
+	mu      sync.Mutex // guards the following; held for moments only
+	lane    lane
+	sockets []*Socket // connecting and connected ones
+	started bool      // and told to the Observer
+	joined  bool      // a namespace, ever
+	closed  bool
+	reason  Reason // once closed
+
+	// Polling.
+	poll     *poll // the GET that waits
+	posting  bool
+	probe    *wsframe.Conn // a WebSocket that may become conn
+	probed   bool          // it has sent its probe: GETs shall end
+	farewell []byte        // last packet for a GET once closed; nil when taken
+
+	// Timers. beat is the heartbeat's, see heartbeat.go, and after closing the
+	// one that ends the wait for a last GET.
+	beat      *time.Timer
+	due       time.Time // when beat shall act
+	awaiting  bool      // a ping is unanswered
+	extended  bool      // its deadline was, once
+	admission *time.Timer
+}
+
+// closeGrace is how long a closing WebSocket has to take what is still to be
+// written, and to answer the close frame; lingering how long a closed polling
+// session waits for one more GET to tell the client.
+const (
+	closeGrace = 5 * time.Second
+	lingering  = 10 * time.Second
+)
+
+func newEngine(s *Server, r *http.Request, query url.Values) *engine {
+	e := &engine{
+		server: s,
+		sid:    randomID(),
+		remote: r.RemoteAddr,
+		query:  query,
+	}
+	for _, name := range s.config.KeepHeaders {
+		name = http.CanonicalHeaderKey(name)
+		if values := r.Header[name]; values != nil {
+			if e.header == nil {
+				e.header = http.Header{}
+			}
+			e.header[name] = values
+		}
+	}
+	if n := s.config.PacketRate; n > 0 {
+		e.packets = rate.NewLimiter(rate.Limit(n), 10*n)
+	}
+	if n := s.config.ByteRate; n > 0 {
+		e.bytes = rate.NewLimiter(rate.Limit(n), max(10*n, s.config.MaxPayload))
+	}
+	return e
+}
+
+// randomID is 120 random bits in 20 characters.
+func randomID() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// start begins the heartbeat and the wait for a namespace.
+func (e *engine) start(transport Transport) {
+	e.mu.Lock()
+	if !e.closed {
+		e.started = true
+		e.startHeartbeat()
+		if e.server.messages == nil {
+			e.admission = time.AfterFunc(e.server.config.ConnectTimeout, e.admit)
+		}
+	}
+	started := e.started
+	e.mu.Unlock()
+	if started {
+		e.server.config.Observer.Opened(transport)
+	}
+}
+
+// admit closes a session that joined no namespace in time.
+func (e *engine) admit() {
+	e.mu.Lock()
+	joined := e.joined
+	e.mu.Unlock()
+	if !joined {
+		e.close(ConnectTimeout)
+	}
+}
+
+// transport is the one in use.
+func (e *engine) transport() Transport {
+	if e.conn.Load() != nil {
+		return WebSocket
+	}
+	return Polling
+}
+
+// close ends the session in the way that fits the reason. What is in the lane
+// is still delivered if the reason is the server's.
+func (e *engine) close(reason Reason) {
+	switch reason {
+	case TransportError, TooSlow:
+		e.end(reason, ending{abort: true})
+	case ServerShuttingDown, ForcedServerClose, ConnectTimeout, ClientNamespaceDisconnect:
+		e.end(reason, ending{farewell: engineClose, linger: true})
+	default:
+		e.end(reason, ending{farewell: engineClose})
+	}
+}
+
+// ending says what a client is told at the end.
+type ending struct {
+	abort    bool // WebSocket: no close frame, no waiting
+	farewell byte // polling: the last packet
+	alone    bool // polling: nothing goes before the farewell
+	linger   bool // polling: wait for a GET if none is pending
+}
+
+func (e *engine) end(reason Reason, how ending) {
+	s := e.server
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return
+	}
+	e.closed, e.reason = true, reason
+	sockets := e.sockets
+	e.sockets = nil
+	joined, started := e.joined, e.started
+	conn, probe := e.conn.Load(), e.probe
+	if e.admission != nil {
+		e.admission.Stop()
+	}
+	if e.beat != nil {
+		e.beat.Stop()
+	}
+	keep := false
+	if conn == nil {
+		if how.alone {
+			e.lane.clear()
+		}
+		e.farewell = []byte{how.farewell}
+		switch {
+		case e.poll != nil:
+			e.poll.signal()
+		case how.linger:
+			keep = true
+			e.beat = time.AfterFunc(lingering, func() { s.remove(e) })
+		default:
+			e.farewell = nil
+		}
+	}
+	e.mu.Unlock()
+
+	if !joined {
+		s.authenticated()
+	}
+	if !keep {
+		s.remove(e)
+	}
+	if probe != nil {
+		probe.Abort()
+	}
+	switch {
+	case conn == nil:
+	case how.abort:
+		conn.Abort()
+	default:
+		conn.Hurry(closeGrace)
+		e.wake() // the flusher writes the lane and the close frame
+	}
+	for _, socket := range sockets {
+		socket.ended(reason)
+	}
+	if !started {
+		return
+	}
+	transport := Polling
+	if conn != nil {
+		transport = WebSocket
+	}
+	s.config.Observer.Closed(transport, reason)
+}

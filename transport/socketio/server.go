@@ -1,0 +1,246 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"bms/transport/wsframe"
+)
+
+// Server serves Engine.IO sessions. It is an http.Handler for its path.
+type Server struct {
+	config     Config
+	namespaces map[string]Namespace // read only once serving
+	messages   MessageFunc          // in place of Socket.IO if not nil
+
+	ctx    context.Context // ends with the server; for Namespace.Connect
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // readers and running Connects
+
+	mu              sync.Mutex // guards the following
+	sessions        map[string]*engine
+	unauthenticated int
+	opened          uint64
+	draining        bool // no new sessions
+	closed          bool // no new goroutines
+}
+
+// New makes a server. Namespaces are added with Of before it serves.
+func New(c Config) (*Server, error) {
+	if err := c.setDefaults(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Server{
+		config:     c,
+		namespaces: map[string]Namespace{},
+		ctx:        ctx,
+		cancel:     cancel,
+		sessions:   map[string]*engine{},
+	}, nil
+}
+
+// MessageFunc handles one Engine.IO message: text, or else binary. send takes
+// prepared frames and fails as [Socket.Send] does.
+type MessageFunc func(text bool, data []byte, send func(frames []byte) error)
+
+// NewEngine makes a server of bare Engine.IO, without Socket.IO over it. It
+// serves the public protocol suite.
+func NewEngine(c Config, f MessageFunc) (*Server, error) {
+	s, err := New(c)
+	if err == nil {
+		s.messages = f
+	}
+	return s, err
+}
+
+// Of makes h decide on a namespace, which begins with a slash. It must not be
+// called once the server serves. It panics on a bad or repeated name.
+func (s *Server) Of(namespace string, h Namespace) {
+	if !strings.HasPrefix(namespace, "/") || strings.Contains(namespace, ",") || len(namespace) > maxNamespace {
+		panic(fmt.Sprintf("socketio: bad namespace %q", namespace))
+	}
+	if s.namespaces[namespace] != nil {
+		panic(fmt.Sprintf("socketio: namespace %q added twice", namespace))
+	}
+	s.namespaces[namespace] = h
+}
+
+// ServeHTTP serves handshakes, polling and upgrades.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !strings.HasPrefix(r.URL.Path, s.config.Path) {
+		http.NotFound(w, r)
+		return
+	}
+	if !s.cors(w, r) {
+		s.refuse(w, r, forbiddenOrigin)
+		return
+	}
+	if r.Method == http.MethodOptions {
+		preflight(w, r)
+		return
+	}
+	query := r.URL.Query()
+	transport := Transport(query.Get("transport"))
+	if transport != Polling && transport != WebSocket {
+		s.refuse(w, r, unknownTransport)
+		return
+	}
+	if sid := query.Get("sid"); sid != "" {
+		s.serveSession(w, r, query, sid, transport)
+		return
+	}
+	s.serveHandshake(w, r, query, transport)
+}
+
+// serveSession serves a request of a session that is there.
+func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, query url.Values, sid string, transport Transport) {
+	s.mu.Lock()
+	e := s.sessions[sid]
+	s.mu.Unlock()
+	switch {
+	case e == nil:
+		s.refuse(w, r, unknownSession)
+	case query.Get("EIO") != "4":
+		s.refuse(w, r, badRequest)
+	case isUpgrade(r):
+		if transport != WebSocket {
+			s.refuse(w, r, badRequest)
+			return
+		}
+		e.serveUpgrade(w, r)
+	case transport != Polling || e.conn.Load() != nil:
+		s.refuse(w, r, badRequest)
+	case r.Method == http.MethodGet:
+		e.servePoll(w, r)
+	case r.Method == http.MethodPost:
+		e.servePost(w, r)
+	default:
+		s.refuse(w, r, badMethod)
+	}
+}
+
+// serveHandshake opens a session.
+func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, query url.Values, transport Transport) {
+	switch {
+	case r.Method != http.MethodGet:
+		s.refuse(w, r, badMethod)
+		return
+	case isUpgrade(r) != (transport == WebSocket):
+		s.refuse(w, r, badRequest)
+		return
+	case query.Get("EIO") != "4":
+		s.refuse(w, r, badVersion)
+		return
+	}
+	if allow := s.config.AllowRequest; allow != nil {
+		if err := allow(r); err != nil {
+			s.refuse(w, r, asked(err))
+			return
+		}
+	}
+	e, refused := s.open(r, query)
+	if refused != nil {
+		s.refuse(w, r, refused)
+		return
+	}
+	if transport == WebSocket {
+		e.serveWebSocket(w, r)
+		return
+	}
+	e.start(Polling)
+	writeBody(w, r, s.config.WriteTimeout, append([]byte{engineOpen}, e.openData(Polling)...))
+}
+
+// open admits a new session.
+func (s *Server) open(r *http.Request, query url.Values) (*engine, *refusal) {
+	e := newEngine(s, r, query)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.draining:
+		return nil, shuttingDown
+	case len(s.sessions) >= s.config.MaxSessions:
+		return nil, tooManySessions
+	case s.unauthenticated >= s.config.MaxUnauthenticated:
+		return nil, tooManyUnauthenticated
+	}
+	s.opened++
+	s.unauthenticated++
+	e.number = s.opened
+	s.sessions[e.sid] = e
+	return e, nil
+}
+
+// authenticated counts a session out of those that have joined no namespace.
+func (s *Server) authenticated() {
+	s.mu.Lock()
+	s.unauthenticated--
+	s.mu.Unlock()
+}
+
+// remove forgets a session.
+func (s *Server) remove(e *engine) {
+	s.mu.Lock()
+	delete(s.sessions, e.sid)
+	s.mu.Unlock()
+}
+
+// goTracked runs f on a goroutine that Close waits for; false if the server is
+// closed.
+func (s *Server) goTracked(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		f()
+	}()
+	return true
+}
+
+// Sessions is the number of Engine.IO sessions.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
+// openData is the JSON of the open packet.
+func (e *engine) openData(transport Transport) []byte {
+	upgrades := []string{}
+	if transport == Polling {
+		upgrades = append(upgrades, string(WebSocket))
+	}
+	c := &e.server.config
+	data, _ := json.Marshal(struct {
+		SID          string   `json:"sid"`
+		Upgrades     []string `json:"upgrades"`
+		PingInterval int64    `json:"pingInterval"`
+		PingTimeout  int64    `json:"pingTimeout"`
+		MaxPayload   int      `json:"maxPayload"`
+	}{e.sid, upgrades, c.PingInterval.Milliseconds(), c.PingTimeout.Milliseconds(), c.MaxPayload})
+	return data
+}
+
+// isUpgrade says whether the request asks for a WebSocket.
+func isUpgrade(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+func wsOptions(c *Config, ping func() bool) wsframe.Options {
+	return wsframe.Options{
+		ReadLimit:    int64(c.MaxPayload),
+		SendBuffer:   c.SendBuffer,
+		WriteTimeout: c.WriteTimeout,
+		OnPing:       ping,
+	}
+}

@@ -1,0 +1,67 @@
+package socketio
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
+)
+
+// serveWebSocket opens a session over WebSocket.
+func (e *engine) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	conn, err := wsframe.Accept(w, r, wsOptions(&e.server.config, e.allowPing))
+	if err != nil {
+		e.server.config.Observer.Refused("bad WebSocket handshake")
+		e.end(TransportError, ending{})
+		return
+	}
+	e.mu.Lock()
+	closed := e.closed
+	if !closed {
+		e.conn.Store(conn)
+		e.queue(openFrame(e.openData(WebSocket)))
+	}
+	e.mu.Unlock()
+	if closed || !e.server.goTracked(func() { e.readWebSocket(conn) }) {
+		conn.Abort()
+		conn.Close()
+		return
+	}
+	e.start(WebSocket)
+	e.wake()
+}
+
+// allowPing counts a WebSocket ping against the client's packets.
+func (e *engine) allowPing() bool { return e.allow(1) }
+
+// readWebSocket is the reader of a session's WebSocket.
+func (e *engine) readWebSocket(conn *wsframe.Conn) {
+	err := e.readPackets(conn)
+	switch {
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		e.close(ParseError)
+	case wsframe.CloseStatus(err) != -1:
+		e.close(TransportClose)
+	default:
+		e.close(TransportError)
+	}
+	conn.Abort() // lets a flusher that is blocked go
+	e.retire()
+	conn.Close()
+}
+
+// readPackets handles packets until the connection ends. Once the session is
+// closed it reads on, for the peer's close frame; Shutdown bounds that.
+func (e *engine) readPackets(conn *wsframe.Conn) error {
+	for {
+		op, data, err := conn.Read()
+		if err != nil {
+			return err
+		}
+		if err := e.handle(op == wsframe.OpText, data); err != nil {
+			e.fail(err)
+		}
+	}
+}

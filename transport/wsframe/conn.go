@@ -1,0 +1,185 @@
+package wsframe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Options says how a WebSocket is accepted and bounded.
+type Options struct {
+	// Subprotocols are the ones offered, in order of preference.
+	Subprotocols []string
+
+	// ReadLimit is the most bytes of one message; a longer one ends the
+	// connection with close code 1009. Zero means 1,000,000.
+	ReadLimit int64
+
+	// ReadBuffer is the size of the read buffer in bytes. Longer messages are
+	// read past it. Zero means 512.
+	ReadBuffer int
+
+	// SendBuffer bounds, in bytes, what the kernel keeps of written and
+	// unsent data (SO_SNDBUF; Linux doubles it). Zero leaves it to the kernel,
+	// which was seen to take 3.9 MB from a peer that doesn't read.
+	SendBuffer int
+
+	// WriteTimeout is how long a write may make no progress at all before it
+	// fails. Zero means 30 s.
+	WriteTimeout time.Duration
+
+	// OnPing is called on the reading goroutine for each WebSocket ping. If it
+	// returns false the connection is aborted. nil allows any number.
+	OnPing func() bool
+}
+
+func (o *Options) setDefaults() {
+	if o.ReadLimit == 0 {
+		o.ReadLimit = 1_000_000
+	}
+	if o.ReadBuffer == 0 {
+		o.ReadBuffer = 512
+	}
+	if o.WriteTimeout == 0 {
+		o.WriteTimeout = 30 * time.Second
+	}
+}
+
+// Conn is a server's end of a WebSocket.
+//
+// Its reader must always be running, else pings and the peer's close frame go
+// unanswered, and must call [Conn.Close] when Read has returned an error.
+type Conn struct {
+	ws  *websocket.Conn
+	raw *rawConn
+}
+
+// Accept answers the WebSocket handshake. It checks no origin: that is the
+// caller's part. On an error it has written the HTTP answer. The handler may
+// return once Accept has; the connection lives on.
+func Accept(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
+	o.setDefaults()
+	h := &hijacker{ResponseWriter: w, options: &o}
+	accept := &websocket.AcceptOptions{
+		Subprotocols:       o.Subprotocols,
+		InsecureSkipVerify: true,
+		CompressionMode:    websocket.CompressionDisabled,
+	}
+	if o.OnPing != nil {
+		accept.OnPingReceived = func(context.Context, []byte) bool {
+			if o.OnPing() {
+				return true
+			}
+			// Not websocket.Conn.CloseNow, which waits for this very reader.
+			_ = h.conn.Close()
+			return false
+		}
+	}
+	ws, err := websocket.Accept(h, r, accept)
+	if err != nil {
+		if h.conn != nil {
+			_ = h.conn.Close()
+		}
+		return nil, fmt.Errorf("accept WebSocket: %w", err)
+	}
+	ws.SetReadLimit(o.ReadLimit)
+	return &Conn{ws: ws, raw: h.conn}, nil
+}
+
+// Subprotocol is the one agreed on, or empty.
+func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
+
+// Read waits for the next message. The caller may keep what it returns and
+// must not write to it. It is not checked to be UTF-8. Read must not be called
+// concurrently.
+func (c *Conn) Read() (Opcode, []byte, error) {
+	typ, r, err := c.ws.Reader(context.Background())
+	if err != nil {
+		return 0, nil, err
+	}
+	// A message is gathered in a buffer that all connections share and is then
+	// copied at its true size, so that an idle connection holds none and a
+	// retained message has no slack.
+	scratch := scratches.Get().(*[]byte)
+	defer func() {
+		if cap(*scratch) <= maxScratch {
+			scratches.Put(scratch)
+		}
+	}()
+	data := (*scratch)[:0]
+	for {
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+			*scratch = data
+		}
+		n, err := r.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+	}
+	op := OpText
+	if typ == websocket.MessageBinary {
+		op = OpBinary
+	}
+	if len(data) == 1 {
+		return op, single[data[0]], nil
+	}
+	return op, append(make([]byte, 0, len(data)), data...), nil
+}
+
+const maxScratch = 64 << 10
+
+var scratches = sync.Pool{New: func() any {
+	b := make([]byte, 0, 2<<10)
+	return &b
+}}
+
+// single holds the one-byte messages, such as heartbeats, which are so common
+// that they shouldn't be allocated.
+var single = func() (all [256][]byte) {
+	for i := range all {
+		all[i] = []byte{byte(i)} // length and capacity 1: append copies
+	}
+	return all
+}()
+
+// Write writes prepared frames, each element one or more whole ones, in one
+// system call if they are few or small. It returns when the kernel has taken
+// them all; [ErrNoProgress] when it took not one byte for the write timeout;
+// net.ErrClosed when a close frame was sent before. After an error the
+// connection is of no more use: Abort it.
+func (c *Conn) Write(frames ...[]byte) error { return c.raw.writeFrames(frames) }
+
+// Shutdown sends a close frame and gives the peer grace to answer it, after
+// which Read fails. Code 1005 (websocket.StatusNoStatusRcvd) sends an empty
+// one. It waits for a Write under way, whose deadline becomes grace, and then
+// at most grace. Reason may have up to 123 bytes.
+func (c *Conn) Shutdown(code websocket.StatusCode, reason string, grace time.Duration) error {
+	return c.raw.shutdown(closeFrame(code, reason), grace)
+}
+
+// Hurry shortens the deadline of a Write under way, and of all later ones, to
+// grace from now. It doesn't block.
+func (c *Conn) Hurry(grace time.Duration) { c.raw.hurry(grace) }
+
+// Abort closes the connection at once and without a close frame. Read and
+// Write return. It doesn't block.
+func (c *Conn) Abort() { _ = c.raw.Close() }
+
+// Close ends the connection and frees what coder/websocket holds. Only the
+// reader may call it, when Read has returned an error.
+func (c *Conn) Close() { _ = c.ws.CloseNow() }
+
+// CloseStatus is the code in the peer's close frame if err, returned by Read,
+// comes from one, or else -1.
+func CloseStatus(err error) websocket.StatusCode { return websocket.CloseStatus(err) }

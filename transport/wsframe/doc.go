@@ -1,0 +1,16 @@
+// Package wsframe writes WebSocket frames that were prepared once for many
+// connections, in as few system calls as possible, over a connection whose
+// handshake, reading and control frames are coder/websocket's.
+//
+// A server's frames are not masked, so the bytes of a message are the same for
+// everybody who gets it. [Text] and [Binary] build them, header included, and
+// [Conn.Write] writes any number of them at once. Prepared bytes may hold
+// several frames one after the other; [Next] takes them apart again.
+//
+// # Concurrency properties
+//
+// Prepared frames are immutable and may be shared. A [Conn] has one reader;
+// all its other methods may be called by any goroutine at any time. Pongs and
+// the answer to a close frame are written by the reading goroutine and never
+// wait behind a [Conn.Write] that is blocked.
+package wsframe

@@ -1,0 +1,226 @@
+package wsframe
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// ErrNoProgress is returned by [Conn.Write] when the peer took nothing for the
+// whole write timeout.
+var ErrNoProgress = errors.New("no progress within the write timeout")
+
+// rawConn is the net.Conn under a websocket.Conn. The latter writes through
+// Write, and only control frames: one whole frame a call, as it flushes a
+// buffer with room for the longest.
+type rawConn struct {
+	net.Conn
+	prefix  []byte // bytes net/http had read ahead; the reader's
+	timeout time.Duration
+
+	writing sync.Mutex // held while bytes go to the kernel
+
+	mu       sync.Mutex // guards the following, never held while writing
+	deadline time.Time  // the write deadline as last set
+	hurried  bool       // deadline is final: a close is under way
+	waiting  []byte     // a control frame for whoever holds writing to write
+	closed   bool       // a close frame went out, or is waiting
+}
+
+// Read returns what net/http had read ahead, then reads.
+func (c *rawConn) Read(p []byte) (int, error) {
+	if len(c.prefix) > 0 {
+		n := copy(p, c.prefix)
+		c.prefix = c.prefix[n:]
+		if len(c.prefix) == 0 {
+			c.prefix = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// Write takes a control frame from websocket.Conn. While data is being
+// written the frame waits for it to end and Write returns at once: otherwise a
+// ping from a peer that doesn't read would block the reader and end the
+// connection after coder/websocket's five seconds. Of several pongs that wait
+// only the last is sent, which RFC 6455 section 5.5.3 allows.
+func (c *rawConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return len(p), nil
+	}
+	if len(p) > 0 && Opcode(p[0]&^fin) == opClose {
+		c.closed = true
+	}
+	c.waiting = append(c.waiting[:0], p...)
+	c.mu.Unlock()
+	return len(p), c.writeWaiting()
+}
+
+// writeWaiting writes the waiting control frame unless somebody else is
+// writing, who will see it when done.
+func (c *rawConn) writeWaiting() error {
+	for c.writing.TryLock() {
+		c.mu.Lock()
+		p := c.waiting
+		c.waiting = nil
+		c.mu.Unlock()
+		var err error
+		if len(p) > 0 {
+			err = c.write(p)
+		}
+		c.writing.Unlock()
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		done := len(c.waiting) == 0
+		c.mu.Unlock()
+		if done {
+			return nil
+		}
+	}
+	return nil
+}
+
+// coalesce is up to how many bytes frames are copied together for one system
+// call. Copying was measured to be cheaper than writev for frames of a few
+// hundred bytes.
+const coalesce = 64 << 10
+
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, coalesce)
+	return &b
+}}
+
+func (c *rawConn) writeFrames(frames [][]byte) error {
+	c.writing.Lock()
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	var err error
+	if closed {
+		err = net.ErrClosed
+	} else {
+		err = c.writeAll(frames)
+	}
+	c.writing.Unlock()
+	if err != nil {
+		return err
+	}
+	return c.writeWaiting()
+}
+
+func (c *rawConn) writeAll(frames [][]byte) error {
+	if len(frames) == 1 {
+		return c.write(frames[0])
+	}
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	b := (*buffer)[:0]
+	for _, f := range frames {
+		if len(b)+len(f) > coalesce && len(b) > 0 {
+			if err := c.write(b); err != nil {
+				return err
+			}
+			b = b[:0]
+		}
+		if len(f) > coalesce {
+			if err := c.write(f); err != nil {
+				return err
+			}
+			continue
+		}
+		b = append(b, f...)
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	return c.write(b)
+}
+
+// write writes p while bytes move. writing must be held.
+func (c *rawConn) write(p []byte) error {
+	for {
+		c.extendDeadline()
+		n, err := c.Conn.Write(p)
+		p = p[n:]
+		if len(p) == 0 {
+			return nil
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("write %d bytes: %w", len(p), err)
+		}
+		if n == 0 || !c.resetDeadline() {
+			return ErrNoProgress
+		}
+	}
+}
+
+// extendDeadline puts the write deadline at least the timeout ahead. Setting
+// it costs a fair part of a write, so it is set an eighth further and then
+// left alone for as long.
+func (c *rawConn) extendDeadline() {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.hurried || c.deadline.Sub(now) >= c.timeout {
+		return
+	}
+	c.deadline = now.Add(c.timeout + c.timeout/8)
+	_ = c.SetWriteDeadline(c.deadline)
+}
+
+// resetDeadline makes extendDeadline set the deadline anew, and is false when
+// it is final.
+func (c *rawConn) resetDeadline() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = time.Time{}
+	return !c.hurried
+}
+
+func (c *rawConn) hurry(grace time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hurried = true
+	_ = c.SetWriteDeadline(time.Now().Add(grace))
+}
+
+func (c *rawConn) shutdown(frame []byte, grace time.Duration) error {
+	c.hurry(grace)
+	_ = c.SetReadDeadline(time.Now().Add(grace))
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	closed := c.closed
+	c.closed = true
+	c.waiting = nil
+	c.mu.Unlock()
+	if closed {
+		return nil
+	}
+	return c.write(frame)
+}
+
+// closeFrame builds a close frame; a reason that is too long is cut.
+func closeFrame(code websocket.StatusCode, reason string) []byte {
+	if code == websocket.StatusNoStatusRcvd {
+		return AppendHeader(nil, opClose, 0)
+	}
+	reason = reason[:min(len(reason), 123)]
+	frame := AppendHeader(make([]byte, 0, 4+len(reason)), opClose, 2+len(reason))
+	frame = binary.BigEndian.AppendUint16(frame, uint16(code))
+	return append(frame, reason...)
+}
