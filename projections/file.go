@@ -1,0 +1,268 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"bms/domain"
+)
+
+// Settings of the connections. synchronous=NORMAL, not OFF: in WAL mode a power
+// cut may then take the last transactions, which are folded again from the
+// log, but never a part of one, so that position and rows always agree; OFF
+// could leave a mixture that nothing would notice. FULL would buy nothing: what
+// is lost is in the log.
+var (
+	writerSettings = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(4000)", "cache_size(-16384)", "temp_store(MEMORY)", "busy_timeout(5000)"}
+	readerSettings = []string{"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)", "busy_timeout(5000)"}
+)
+
+// maxReaders is the number of queries of one projection that run at once; more
+// wait.
+const maxReaders = 4
+
+// baseSchema is in every file: where the fold stands, and in which epoch which
+// sequences lie (rows keep a position as one number, see key).
+const baseSchema = `
+CREATE TABLE position (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL, seq INTEGER NOT NULL, idx INTEGER NOT NULL);
+CREATE TABLE epochs (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
+INSERT INTO position VALUES (0, 0, 0, 0);
+`
+
+// file is the SQLite file of one projection in one version. begin, commit and
+// rollback and the writer belong to one goroutine; view may be called by any.
+type file struct {
+	path    string
+	writer  *conn
+	readers chan *conn // maxReaders places; a nil is a connection not opened yet
+	open    bool       // the writer is in a transaction
+
+	epochs atomic.Pointer[epochs]
+	// stretch says up to where the rows stay as they are at the position in
+	// the file: commits that don't concern a projection are not written
+	// down one by one.
+	stretch atomic.Pointer[stretch]
+}
+
+type stretch struct{ from, to domain.Position }
+
+// key is a position within one log as one ascending number.
+func key(p domain.Position) int64 { return int64(p.Seq)<<15 | int64(p.Index) }
+
+// epochs are the beginnings of the log's epochs, by first sequence.
+type epochs []epochStart
+
+type epochStart struct {
+	first, epoch uint64
+}
+
+// at gives the position that was made into a key.
+func (e epochs) at(key int64) domain.Position {
+	p := domain.Position{Seq: uint64(key) >> 15, Index: uint32(key & (1<<15 - 1))}
+	for _, start := range e {
+		if start.first > p.Seq {
+			break
+		}
+		p.Epoch = start.epoch
+	}
+	return p
+}
+
+// openFile opens a projection's file, making it if it isn't there. An error for
+// which damaged is true, or that wraps errStale, means that it must be thrown
+// away (discard).
+func openFile(path, schema string) (*file, error) {
+	sound, err := unseal(path)
+	if err != nil {
+		return nil, err
+	}
+	writer, err := connect(path, writerSettings...)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{path: path, writer: writer, readers: make(chan *conn, maxReaders)}
+	for range maxReaders {
+		f.readers <- nil
+	}
+	if err := f.prepare(schema, sound); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), writer.close())
+	}
+	return f, nil
+}
+
+// errStale is wrapped by errors about a file that is sound but useless.
+var errStale = errors.New("not a usable projection file")
+
+func (f *file) prepare(schema string, sound bool) error {
+	tables := int64(0)
+	_, err := f.writer.one(context.Background(), func(r row) error {
+		tables = r.int(0)
+		return nil
+	}, "SELECT count(*) FROM sqlite_master")
+	if err != nil {
+		return err
+	}
+	if tables == 0 {
+		if err := f.writer.script("BEGIN IMMEDIATE;" + baseSchema + schema + "COMMIT;"); err != nil {
+			return err
+		}
+	} else if !sound {
+		if err := f.check(); err != nil {
+			return err
+		}
+	}
+	return f.loadEpochs()
+}
+
+func (f *file) loadEpochs() error {
+	var known epochs
+	if err := f.writer.query(context.Background(), func(r row) error {
+		known = append(known, epochStart{uint64(r.int(0)), uint64(r.int(1))})
+		return nil
+	}, "SELECT first, epoch FROM epochs ORDER BY first"); err != nil {
+		return fmt.Errorf("%w: %w", errStale, err)
+	}
+	f.epochs.Store(&known)
+	return nil
+}
+
+// check looks for damage that SQLite can see. What it can't see, a changed
+// byte within a value, the seal of a clean stop shows.
+func (f *file) check() error {
+	verdict := ""
+	_, err := f.writer.one(context.Background(), func(r row) error {
+		verdict = r.text(0)
+		return nil
+	}, "PRAGMA quick_check(1)")
+	if err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("%w: quick_check says %q", errStale, verdict)
+	}
+	return nil
+}
+
+const selectPosition = "SELECT epoch, seq, idx FROM position"
+
+func position(ctx context.Context, c *conn) (domain.Position, error) {
+	var p domain.Position
+	found, err := c.one(ctx, func(r row) error {
+		p = domain.Position{Epoch: uint64(r.int(0)), Seq: uint64(r.int(1)), Index: uint32(r.int(2))}
+		return nil
+	}, selectPosition)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: it has no position", errStale)
+	}
+	return p, err
+}
+
+// begin starts a transaction if there is none yet.
+func (f *file) begin() error {
+	if f.open {
+		return nil
+	}
+	if err := f.writer.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	f.open = true
+	return nil
+}
+
+// commit ends the transaction with the position that the rows are now at.
+func (f *file) commit(p domain.Position) error {
+	if err := f.begin(); err != nil {
+		return err
+	}
+	if err := f.writer.exec("UPDATE position SET epoch = ?, seq = ?, idx = ?", int64(p.Epoch), int64(p.Seq), int64(p.Index)); err != nil {
+		return err
+	}
+	if err := f.writer.exec("COMMIT"); err != nil {
+		return err
+	}
+	f.open = false
+	return nil
+}
+
+// rollback ends the transaction, if there is one, without effect.
+func (f *file) rollback() error {
+	if !f.open {
+		return nil
+	}
+	f.open = false
+	return errors.Join(f.writer.exec("ROLLBACK"), f.loadEpochs())
+}
+
+// learn keeps the epoch of a commit, if it is new, within the transaction.
+func (f *file) learn(p domain.Position) error {
+	known := *f.epochs.Load()
+	if n := len(known); n > 0 && known[n-1].epoch == p.Epoch {
+		return nil
+	}
+	if err := f.begin(); err != nil {
+		return err
+	}
+	if err := f.writer.exec("INSERT OR REPLACE INTO epochs VALUES (?, ?)", int64(p.Seq), int64(p.Epoch)); err != nil {
+		return err
+	}
+	grown := append(append(epochs{}, known...), epochStart{p.Seq, p.Epoch})
+	f.epochs.Store(&grown)
+	return nil
+}
+
+// view calls fn with a snapshot of the file and returns its position.
+func (f *file) view(ctx context.Context, fn func(*snapshot) error) (p domain.Position, err error) {
+	var c *conn
+	select {
+	case c = <-f.readers:
+	case <-ctx.Done():
+		return p, ctx.Err()
+	}
+	defer func() { f.readers <- c }()
+	if c == nil {
+		if c, err = connect(f.path, readerSettings...); err != nil {
+			return p, err
+		}
+	}
+	if err := c.exec("BEGIN"); err != nil {
+		return p, err
+	}
+	p, err = position(ctx, c)
+	if err == nil {
+		// Read after the snapshot was taken: a stretch from its position
+		// can only have been added to.
+		if s := f.stretch.Load(); s != nil && s.from == p {
+			p = s.to
+		}
+		err = fn(&snapshot{conn: c, epochs: *f.epochs.Load(), pos: p})
+	}
+	if endErr := c.exec("ROLLBACK"); endErr != nil {
+		err = errors.Join(err, endErr, c.close())
+		c = nil
+	}
+	return p, err
+}
+
+// snapshot is one state of a file, to be read during a view.
+type snapshot struct {
+	*conn
+	epochs
+	pos domain.Position
+}
+
+// close waits for the queries under way and closes the file, sealed.
+func (f *file) close() error {
+	errs := []error{f.rollback()}
+	for range maxReaders {
+		if c := <-f.readers; c != nil {
+			errs = append(errs, c.close())
+		}
+	}
+	errs = append(errs, f.writer.exec("PRAGMA wal_checkpoint(TRUNCATE)"), f.writer.close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close %s: %w", f.path, err)
+	}
+	return seal(f.path)
+}

@@ -1,0 +1,251 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"bms/domain"
+)
+
+// progress is how far a projection is: what its fold reports, and what others
+// wait for and ask about.
+type progress struct {
+	now func() time.Time
+
+	mu      sync.Mutex // guards all below
+	pos     domain.Position
+	target  domain.Position // head when the file was opened: live from there on
+	from    domain.Position // where this file began to fold
+	live    bool
+	fresh   bool // the file was empty when it was opened
+	stopped bool // nothing is folded any more
+	err     error
+	damaged error         // a query met a damaged file
+	cancel  func()        // ends the fold's wait for commits
+	moved   chan struct{} // closed and replaced when there is news for waiters
+	waiting int           // number of waiters
+	hurry   chan struct{} // 1 place; a waiter has come
+
+	// oldest is the time of the oldest commit that is being folded.
+	oldest time.Time
+	// total events folded, before of them into an earlier file, and two
+	// samples of it for the rate.
+	total, before uint64
+	prev, last    sample
+}
+
+type sample struct {
+	at    time.Time
+	total uint64
+}
+
+// rateWindow is the least time over which a rate is measured; the most is
+// twice that.
+const rateWindow = 2 * time.Second
+
+func (p *progress) init(now func() time.Time) {
+	p.now = now
+	p.moved = make(chan struct{})
+	p.hurry = make(chan struct{}, 1)
+	p.prev.at, p.last.at = now(), now()
+}
+
+func (p *progress) opened(pos, head domain.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pos, p.from, p.target, p.before = pos, pos, head, p.total
+	p.live, p.fresh, p.damaged = false, pos.Seq == 0, nil
+	p.news()
+}
+
+// resume is told what position is in the file. Normally that is known, but not
+// after a panic between its commit and advance.
+func (p *progress) resume(pos domain.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pos.After(p.pos) {
+		p.pos = pos
+		p.news()
+	}
+}
+
+// lost is told when the file is thrown away.
+func (p *progress) lost() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pos, p.live, p.fresh = domain.Position{}, false, true
+}
+
+func (p *progress) position() domain.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pos
+}
+
+func (p *progress) isLive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.live
+}
+
+// catchUp reports whether the projection becomes live just now.
+func (p *progress) catchUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live || p.target.After(p.pos) {
+		return false
+	}
+	p.live, p.err = true, nil
+	return true
+}
+
+func (p *progress) folding(first *domain.Commit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.oldest = first.At
+}
+
+func (p *progress) advance(pos domain.Position, events int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pos, p.err, p.oldest = pos, nil, time.Time{}
+	p.total += uint64(events)
+	p.measure()
+	p.news()
+}
+
+func (p *progress) failed(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+	p.news()
+}
+
+func (p *progress) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.news()
+}
+
+// news wakes who waits. The caller holds mu.
+func (p *progress) news() {
+	if p.waiting > 0 {
+		close(p.moved)
+		p.moved = make(chan struct{})
+	}
+}
+
+// wait returns once pos is folded.
+func (p *progress) wait(ctx context.Context, pos domain.Position) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting++
+	defer func() { p.waiting-- }()
+	for p.pos.Seq < pos.Seq {
+		if p.stopped {
+			if p.err != nil {
+				return fmt.Errorf("%w: stopped at %s: %w", ErrUnavailable, p.pos, p.err)
+			}
+			return fmt.Errorf("%w: stopped at %s", ErrUnavailable, p.pos)
+		}
+		select {
+		case p.hurry <- struct{}{}:
+		default:
+		}
+		moved := p.moved
+		p.mu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		if err := ctx.Err(); err != nil && p.pos.Seq < pos.Seq {
+			return err
+		}
+	}
+	return nil
+}
+
+// linger waits for more to fold, unless somebody waits for what there is.
+func (p *progress) linger(ctx context.Context) error {
+	timer := time.NewTimer(linger)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.hurry:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+// watch returns a context that ends, too, when a query finds the file damaged.
+func (p *progress) watch(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cancel = cancel
+	return ctx, cancel
+}
+
+// damage is told by a query that the file is damaged.
+func (p *progress) damage(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.damaged == nil {
+		p.damaged = err
+	}
+	if p.cancel != nil {
+		p.cancel()
+	}
+}
+
+// damageSeen is what damage was told about the file that is open.
+func (p *progress) damageSeen() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.damaged
+}
+
+// measure keeps the samples of the rate. The caller holds mu.
+func (p *progress) measure() {
+	if now := p.now(); now.Sub(p.last.at) >= rateWindow {
+		p.prev, p.last = p.last, sample{now, p.total}
+	}
+}
+
+// status fills in what the fold's progress says.
+func (p *progress) status(s *Status, head domain.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.measure()
+	now := p.now()
+	s.Position, s.Head = p.pos, head
+	s.LagEvents = head.Seq - min(p.pos.Seq, head.Seq)
+	if s.LagEvents > 0 && !p.oldest.IsZero() {
+		s.LagSeconds = max(now.Sub(p.oldest).Seconds(), 0)
+	}
+	if span := now.Sub(p.prev.at).Seconds(); span > 0 {
+		s.Rate = float64(p.total-p.prev.total) / span
+	}
+	switch {
+	case p.err != nil:
+		s.State, s.LastError = StateFailed, p.err.Error()
+	case !p.live && p.fresh:
+		s.State = StateRebuilding
+	default:
+		s.State = StateLive
+	}
+	eta := 0.0
+	switch {
+	case s.LagEvents == 0:
+		s.ETA = &eta
+	case s.State != StateFailed && s.Rate > 0 && p.pos.Seq > p.from.Seq:
+		// The rate is in events, what is left in records.
+		eventsPerRecord := float64(p.total-p.before) / float64(p.pos.Seq-p.from.Seq)
+		eta = float64(s.LagEvents) * eventsPerRecord / s.Rate
+		s.ETA = &eta
+	}
+}

@@ -1,0 +1,278 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"bms/domain"
+)
+
+// shop decides commands on real states and appends them to a log, as the
+// deciders do.
+type shop struct {
+	t      testing.TB
+	log    *memlog
+	states map[string]domain.State
+	now    time.Time
+	n      int
+}
+
+var boss = domain.Identity{UserID: "boss", Role: domain.RoleAdmin}
+
+func newShop(t testing.TB) *shop {
+	return &shop{t: t, log: newMemlog(), states: map[string]domain.State{}, now: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}
+}
+
+// do carries a command out; it returns the commit or the rejection.
+func (s *shop) do(commandType, branch string, body any) (*domain.Commit, *domain.Rejection) {
+	s.t.Helper()
+	s.n++
+	s.now = s.now.Add(997 * time.Millisecond)
+	c := domain.Command{ID: fmt.Sprintf("c%d", s.n), Type: commandType, BranchID: branch, Identity: boss, At: s.now, Body: body}
+	stream, err := domain.StreamOf(c)
+	if err != nil {
+		s.t.Fatalf("stream of %s: %v", commandType, err)
+	}
+	state := s.states[stream]
+	if state == nil {
+		if state, err = domain.NewState(stream); err != nil {
+			s.t.Fatalf("state of %s: %v", stream, err)
+		}
+		s.states[stream] = state
+	}
+	d, rejection := state.Decide(c)
+	if rejection != nil {
+		return nil, rejection
+	}
+	commit, err := domain.NewCommit(stream, uint64(len(s.log.streams[stream]))+1, c, d)
+	if err != nil {
+		s.t.Fatalf("commit of %s: %v", commandType, err)
+	}
+	if err := s.log.Append(context.Background(), commit); err != nil {
+		s.t.Fatalf("append %s: %v", commandType, err)
+	}
+	for i := range commit.Events {
+		if err := state.Evolve(&commit.Events[i]); err != nil {
+			s.t.Fatalf("evolve %s: %v", commandType, err)
+		}
+	}
+	return commit, nil
+}
+
+// must is do for a command that is right.
+func (s *shop) must(commandType, branch string, body any) *domain.Commit {
+	s.t.Helper()
+	c, rejection := s.do(commandType, branch, body)
+	if rejection != nil {
+		s.t.Fatalf("%s: %v", commandType, rejection)
+	}
+	return c
+}
+
+func (s *shop) open(branch string) {
+	s.t.Helper()
+	s.must(domain.CommandOpenBranch, branch, domain.OpenBranch{BranchID: branch, Name: "Branch " + branch})
+}
+
+func (s *shop) product(branch, id string, stock, minStock int64) *domain.Commit {
+	s.t.Helper()
+	return s.must(domain.CommandCreateProduct, branch, domain.CreateProduct{
+		ProductID: id, SKU: "SKU-" + id, Name: "Product " + id, PriceMinor: 250, Currency: "EUR", Stock: stock, MinStock: minStock, NegativeStock: domain.NegativeAllow,
+	})
+}
+
+func (s *shop) adjust(branch, id string, delta int64) *domain.Commit {
+	s.t.Helper()
+	return s.must(domain.CommandAdjustStock, branch, domain.AdjustStock{ProductID: id, Delta: delta, Reason: "damaged", Ref: "r1"})
+}
+
+func (s *shop) sell(branch, tx, id string, quantity int64) *domain.Commit {
+	s.t.Helper()
+	return s.must(domain.CommandCreateTransaction, branch, domain.CreateTransaction{
+		TransactionID: tx, Kind: domain.KindSale, Status: domain.StatusCompleted, Lines: []domain.TransactionLine{{ProductID: id, Quantity: quantity}},
+	})
+}
+
+// trade does n random commands of every kind on a few branches; some are
+// rejected.
+func (s *shop) trade(r *rand.Rand, n int) {
+	s.t.Helper()
+	pick := func(choices ...string) string { return choices[r.IntN(len(choices))] }
+	for range n {
+		branch := fmt.Sprintf("b%d", r.IntN(3))
+		product := fmt.Sprintf("p%d", r.IntN(12))
+		tx := fmt.Sprintf("t%d", r.IntN(1+s.n))
+		name := fmt.Sprintf("Näme %d", r.IntN(100))
+		quantity := 1 + r.Int64N(20)
+		minStock := r.Int64N(30)
+		switch r.IntN(16) {
+		case 0:
+			s.do(domain.CommandOpenBranch, branch, domain.OpenBranch{BranchID: branch, Name: name})
+		case 1:
+			if r.IntN(4) == 0 {
+				status := pick(domain.BranchOpen, domain.BranchOpen, domain.BranchClosed)
+				s.do(domain.CommandChangeBranch, branch, domain.ChangeBranch{Name: &name, Status: &status})
+			}
+		case 2, 3:
+			s.do(domain.CommandCreateProduct, branch, domain.CreateProduct{
+				ProductID: product, SKU: "S" + product, Name: name, PriceMinor: quantity * 100, Currency: pick("EUR", "EUR", "EUR", "CHF"),
+				Stock: quantity * 3, MinStock: minStock, NegativeStock: pick(domain.NegativeDeny, domain.NegativeAllow),
+			})
+		case 4:
+			stock := quantity
+			change := domain.ChangeProduct{ProductID: product, MinStock: &minStock}
+			if r.IntN(2) == 0 {
+				change.Name = &name
+			}
+			if r.IntN(3) == 0 {
+				change.Stock = &stock
+			}
+			s.do(domain.CommandChangeProduct, branch, change)
+		case 5:
+			if r.IntN(6) == 0 {
+				s.do(domain.CommandDeleteProduct, branch, domain.DeleteProduct{ProductID: product})
+			}
+		case 6:
+			s.do(domain.CommandCountStock, branch, domain.CountStock{ProductID: product, Counted: quantity * 4})
+		case 7, 8:
+			s.do(domain.CommandAdjustStock, branch, domain.AdjustStock{ProductID: product, Delta: quantity - 8, Reason: "correction"})
+		case 9, 10, 11, 12:
+			lines := []domain.TransactionLine{{ProductID: product, Quantity: quantity}}
+			for range r.IntN(3) {
+				lines = append(lines, domain.TransactionLine{ProductID: fmt.Sprintf("p%d", r.IntN(12)), Quantity: 1 + r.Int64N(4)})
+			}
+			create := domain.CreateTransaction{
+				TransactionID: fmt.Sprintf("t%d", s.n), Kind: pick(domain.KindSale, domain.KindSale, domain.KindPurchase),
+				Status: pick(domain.StatusCompleted, domain.StatusCompleted, domain.StatusPending), Lines: lines,
+			}
+			if r.IntN(3) == 0 {
+				create.OccurredAt = s.now.Add(-time.Duration(r.IntN(100)) * time.Hour).Format(domain.TimestampFormat)
+			}
+			s.do(domain.CommandCreateTransaction, branch, create)
+		case 13, 14:
+			set := domain.SetTransactionStatus{
+				TransactionID: tx, Reason: "so",
+				Status: pick(domain.StatusCompleted, domain.StatusVoided, domain.StatusFailed, domain.StatusPartiallyRefunded, domain.StatusRefunded),
+			}
+			if r.IntN(2) == 0 {
+				set.Lines = []domain.RefundRequestLine{{ProductID: product, Quantity: 1}}
+			}
+			s.do(domain.CommandSetTransactionStatus, branch, set)
+		case 15:
+			user := fmt.Sprintf("u%d", r.IntN(5))
+			s.do(domain.CommandSetUser, "", domain.SetUser{
+				UserID: user, Role: pick(domain.RoleStaff, domain.RoleManager), Branches: []string{branch}, Disabled: r.IntN(4) == 0, Name: name,
+			})
+		}
+	}
+}
+
+// running is a Set that follows a log.
+type running struct {
+	*Set
+	t    testing.TB
+	stop func() // ends Run; called once
+}
+
+func config(dir string, log *memlog) Config {
+	return Config{Dir: dir, Log: log, Append: log}
+}
+
+// run opens a Set and runs it until the test ends.
+func run(t testing.TB, c Config) *running {
+	t.Helper()
+	s, err := Open(context.Background(), c)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	r := &running{Set: s, t: t}
+	stopped := false
+	r.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	}
+	t.Cleanup(func() { r.close() })
+	return r
+}
+
+func (r *running) close() {
+	r.t.Helper()
+	r.stop()
+	if err := r.Close(); err != nil {
+		r.t.Errorf("close: %v", err)
+	}
+}
+
+// wait waits until every projection is at p.
+func (r *running) wait(p domain.Position) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, name := range r.Names() {
+		if err := r.WaitFor(ctx, name, p); err != nil {
+			r.t.Fatalf("wait: %v", err)
+		}
+	}
+}
+
+// settle waits until every cause in the log has its alert and all is folded.
+func (r *running) settle(log *memlog) {
+	r.t.Helper()
+	for {
+		head := log.Head()
+		r.wait(head)
+		if open := r.pending(); open == 0 && log.Head() == head {
+			return
+		}
+		next, cancel := context.WithTimeout(context.Background(), time.Minute)
+		_, err := log.Next(next, head.Seq, 1)
+		cancel()
+		if err != nil {
+			r.t.Fatalf("no alert comes: %v", err)
+		}
+	}
+}
+
+// pending is the number of causes whose alert is still to come.
+func (r *running) pending() int64 {
+	r.t.Helper()
+	n := int64(0)
+	if _, err := r.view(context.Background(), Alerts, func(v *snapshot) error {
+		_, err := v.one(context.Background(), func(row row) error {
+			n = row.int(0)
+			return nil
+		}, "SELECT count(*) FROM pending")
+		return err
+	}); err != nil {
+		r.t.Fatalf("count pending: %v", err)
+	}
+	return n
+}
+
+func (r *running) digests() map[string]string {
+	r.t.Helper()
+	all := map[string]string{}
+	for _, name := range r.Names() {
+		d, _, err := r.Digest(context.Background(), name)
+		if err != nil {
+			r.t.Fatalf("digest of %s: %v", name, err)
+		}
+		all[name] = d
+	}
+	return all
+}
+
+var errBroken = errors.New("broken by the test")
