@@ -14,7 +14,7 @@ import (
 // on a connection of its own, so that no append waits for it; and, with relaxed
 // durability, brings the write-ahead log to disk in time.
 type checkpoints struct {
-	conn    *conn
+	conn    *conn // has the index attached
 	wal     string
 	relaxed bool
 	logger  *slog.Logger
@@ -67,8 +67,11 @@ func (k *checkpoints) run(stop <-chan struct{}) {
 // checkpoint copies until little is left, which it leaves to the writer: only
 // between two of its transactions can the write-ahead log start over.
 func (k *checkpoints) checkpoint() {
+	if _, _, err := walCheckpoint(k.conn, "idx", "PASSIVE"); err != nil {
+		k.logger.Warn("copy the index's write-ahead log into the database", "error", err)
+	}
 	for range 4 {
-		frames, copied, err := walCheckpoint(k.conn, "PASSIVE")
+		frames, copied, err := walCheckpoint(k.conn, "main", "PASSIVE")
 		if err != nil {
 			k.logger.Warn("copy the write-ahead log into the database", "error", err)
 			return
@@ -83,8 +86,8 @@ func (k *checkpoints) checkpoint() {
 
 // walCheckpoint returns how many pages the write-ahead log has and how many of
 // them are in the database now.
-func walCheckpoint(c *conn, mode string) (frames, copied int64, err error) {
-	row, err := c.queryOne("PRAGMA wal_checkpoint(" + mode + ")")
+func walCheckpoint(c *conn, database, mode string) (frames, copied int64, err error) {
+	row, err := c.queryOne("PRAGMA " + database + ".wal_checkpoint(" + mode + ")")
 	if err != nil {
 		return 0, 0, err
 	}

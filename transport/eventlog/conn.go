@@ -78,6 +78,26 @@ func (s *stmt) run(values ...driver.Value) error {
 	return err
 }
 
+// changes executes a statement that changes one row or none, and reports
+// whether it did.
+func (s *stmt) changes(values ...driver.Value) (bool, error) {
+	r, err := s.exec.ExecContext(context.Background(), s.bind(values))
+	if err != nil {
+		return false, err
+	}
+	n, err := r.RowsAffected()
+	return n > 0, err
+}
+
+// attach adds another file to the connection under a name.
+func (c *conn) attach(file, name string) error {
+	s, err := c.prepare("ATTACH DATABASE ? AS " + name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.run(file), s.raw.Close())
+}
+
 // each calls f with every row until it returns false or an error. The row is
 // valid during the call, strings and byte slices in it for ever.
 func (s *stmt) each(f func(row []driver.Value) (more bool, err error), values ...driver.Value) error {

@@ -27,7 +27,7 @@ func (l *Log) ReadStream(ctx context.Context, stream string, after uint64, limit
 		return nil, err
 	}
 	last := l.recent.head().Seq
-	return l.pool.readStream(ctx, l.epochs, stream, after, batch(limit), l.first, last)
+	return l.pool.readStream(ctx, l.epochs, &l.tail, stream, after, batch(limit), l.first, last)
 }
 
 // FindCommand implements domain.Appender.
@@ -36,7 +36,7 @@ func (l *Log) FindCommand(ctx context.Context, userID, commandID string) (*domai
 		return nil, err
 	}
 	last := l.recent.head().Seq
-	return l.pool.find(ctx, l.epochs, userID, commandID, last)
+	return l.pool.find(ctx, l.epochs, &l.tail, userID, commandID, last)
 }
 
 // Head implements domain.Follower.

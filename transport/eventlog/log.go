@@ -31,6 +31,7 @@ type Log struct {
 	queue       *queue
 	recent      *recent
 	pool        *pool
+	tail        tail
 	checkpoints *checkpoints
 	writer      *writer
 
@@ -92,7 +93,13 @@ func (l *Log) open(ctx context.Context) error {
 		return damaged(err)
 	}
 	l.queue = newQueue(l.config.QueueCalls, l.config.QueueBytes)
-	if l.pool, err = openPool(l.file, l.config.Readers); err != nil {
+	// The writer opens, or makes, the index, which the readers attach.
+	l.pool = newPool(l.file, filepath.Join(l.config.Dir, indexName), l.config.Readers)
+	l.writer = &writer{log: l, last: last, heads: newHeads(l.config.Streams)}
+	if err := l.writer.open(true); err != nil {
+		return err
+	}
+	if err := l.pool.open(l.config.Readers); err != nil {
 		return err
 	}
 	end, err := l.checkTail(ctx, last)
@@ -100,16 +107,14 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	l.recent = newRecent(l.config.RecentCommits, l.config.RecentBytes, end)
-	l.writer = &writer{log: l, last: last, heads: newHeads(l.config.Streams)}
-	if err := l.writer.open(); err != nil {
-		return err
-	}
 	l.checkpoints = &checkpoints{
 		wal: l.file + "-wal", relaxed: l.config.Durability == Relaxed, logger: l.config.Logger,
 		asked: make(chan struct{}, 1), wake: l.queue.signal,
 	}
-	l.checkpoints.conn, err = openConn(l.file, "rw", "busy_timeout(0)", "synchronous(NORMAL)", "cache_size(-2048)")
-	return err
+	if l.checkpoints.conn, err = openConn(l.file, "rw", "busy_timeout(0)", "synchronous(NORMAL)", "cache_size(-2048)"); err != nil {
+		return err
+	}
+	return l.checkpoints.conn.attach(l.pool.index, "idx")
 }
 
 func damaged(err error) error {
@@ -200,10 +205,8 @@ func (l *Log) release() error {
 	if l.pool != nil {
 		errs = append(errs, l.pool.close())
 	}
-	if l.writer != nil && l.writer.conn != nil {
-		// Without synchronous=FULL the mark might reach the disk before
-		// what it vouches for is all there; within one file it can't.
-		errs = append(errs, l.writer.conn.exec("PRAGMA synchronous = FULL; DELETE FROM meta WHERE key = 'open'"), l.writer.conn.close())
+	if l.writer != nil {
+		errs = append(errs, l.writer.close())
 	}
 	return errors.Join(append(errs, l.lock.release())...)
 }

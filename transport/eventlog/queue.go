@@ -90,3 +90,9 @@ func (q *queue) close() {
 	q.mu.Unlock()
 	q.signal()
 }
+
+// offset says how far a consumer group has acknowledged a topic.
+type offset struct {
+	consumer, topic string
+	seq             uint64
+}

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"bms/domain"
@@ -24,47 +25,62 @@ type reader struct {
 	scratch                    []byte
 }
 
-func openReader(file string) (*reader, error) {
-	c, err := openConn(file, "rw", "busy_timeout(5000)", "query_only(1)", "cache_size(-8192)", "mmap_size(0)")
+func openReader(file, index string) (*reader, error) {
+	c, err := openConn(file, "rw", "busy_timeout(5000)", "cache_size(-8192)")
 	if err != nil {
 		return nil, err
 	}
 	r := &reader{conn: c}
+	if err = c.attach(index, "idx"); err == nil {
+		err = c.exec("PRAGMA query_only = 1")
+	}
 	for _, p := range []struct {
 		stmt **stmt
 		sql  string
 	}{
 		{&r.bySeq, "SELECT " + columns + " FROM commits WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"},
-		{&r.byStream, "SELECT " + columns + " FROM commits WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"},
-		{&r.byCommand, "SELECT " + columns + " FROM commits WHERE command_id = ? AND user_id = ? AND command_id <> ''"},
+		{&r.byStream, "SELECT " + columnsOf("c") + " FROM idx.streams i CROSS JOIN commits c ON c.seq = i.seq WHERE i.stream = ? AND i.version > ? ORDER BY i.version LIMIT ?"},
+		{&r.byCommand, "SELECT seq FROM idx.commands WHERE id = ?"},
 	} {
-		if *p.stmt, err = c.prepare(p.sql); err != nil {
-			return nil, errors.Join(err, c.close())
+		if err == nil {
+			*p.stmt, err = c.prepare(p.sql)
 		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.close())
 	}
 	return r, nil
 }
 
-// pool lends readers out, one to a goroutine.
-type pool struct {
-	file   string
-	free   chan *reader
-	opened int
-	gate   sync.RWMutex // held while reading, so that the writer can start the write-ahead log over
-	closed chan struct{}
+// columnsOf qualifies the columns with a table's name.
+func columnsOf(table string) string {
+	return table + "." + strings.ReplaceAll(columns, ", ", ", "+table+".")
 }
 
-func openPool(file string, n int) (*pool, error) {
-	p := &pool{file: file, free: make(chan *reader, n), closed: make(chan struct{})}
-	for range n {
-		r, err := openReader(file)
+// pool lends readers out, one to a goroutine.
+type pool struct {
+	file, index string
+	free        chan *reader
+	opened      int
+	gate        sync.RWMutex // held while reading, so that the writer can start a write-ahead log over
+	closed      chan struct{}
+}
+
+func newPool(file, index string, readers int) *pool {
+	return &pool{file: file, index: index, free: make(chan *reader, readers), closed: make(chan struct{})}
+}
+
+// open opens the readers; close is due also after an error.
+func (p *pool) open(readers int) error {
+	for range readers {
+		r, err := openReader(p.file, p.index)
 		if err != nil {
-			return nil, errors.Join(err, p.close())
+			return err
 		}
 		p.free <- r
 		p.opened++
 	}
-	return p, nil
+	return nil
 }
 
 // with calls f with a reader, waiting for one until ctx ends or the pool is
@@ -145,28 +161,39 @@ func (p *pool) read(ctx context.Context, es epochs, after, last uint64, limit in
 	return commits, nil
 }
 
-// readStream is read within one stream.
-func (p *pool) readStream(ctx context.Context, es epochs, stream string, after uint64, limit int, first, last uint64) ([]*domain.Commit, error) {
+// readStream is read within one stream; t has what the index file has not.
+func (p *pool) readStream(ctx context.Context, es epochs, t *tail, stream string, after uint64, limit int, first, last uint64) ([]*domain.Commit, error) {
+	// The tail is looked at first: what leaves it is in the file by then.
+	recent := t.stream(stream, after, limit)
 	var commits []*domain.Commit
+	next, bytes, before := after+1, 0, uint64(0)
+	take := func(row []driver.Value, r *reader) (bool, error) {
+		c, seq, err := r.decode(row)
+		switch {
+		case err != nil:
+			return false, p.damage(seq, err)
+		case seq > last:
+			return false, nil
+		case c.Stream != stream, c.Version != next && (first <= 1 || len(commits) > 0), seq <= before:
+			return false, p.damage(seq, fmt.Errorf("it is version %d of %q, want version %d of %q", c.Version, c.Stream, next, stream))
+		}
+		c.Placed(es.of(seq), seq)
+		commits = append(commits, c)
+		next, before = c.Version+1, seq
+		bytes += len(r.scratch)
+		return bytes < maxBatchBytes && len(commits) < limit, nil
+	}
 	err := p.with(ctx, func(r *reader) error {
-		next, bytes := after+1, 0
-		var before uint64
-		return r.byStream.each(func(row []driver.Value) (bool, error) {
-			c, seq, err := r.decode(row)
-			switch {
-			case err != nil:
-				return false, p.damage(seq, err)
-			case seq > last:
-				return false, nil
-			case c.Stream != stream, c.Version != next && (first <= 1 || len(commits) > 0), seq <= before:
-				return false, p.damage(seq, fmt.Errorf("it is version %d of %q, want version %d of %q", c.Version, c.Stream, next, stream))
+		err := r.byStream.each(func(row []driver.Value) (bool, error) { return take(row, r) }, stream, int64(after), int64(limit))
+		for _, e := range recent {
+			if err != nil || bytes >= maxBatchBytes || len(commits) == limit {
+				break
 			}
-			c.Placed(es.of(seq), seq)
-			commits = append(commits, c)
-			next, before = c.Version+1, seq
-			bytes += len(r.scratch)
-			return bytes < maxBatchBytes && len(commits) < limit, nil
-		}, stream, int64(after), int64(limit))
+			if e.seq > before {
+				err = r.bySeq.each(func(row []driver.Value) (bool, error) { return take(row, r) }, int64(e.seq-1), int64(e.seq), int64(1))
+			}
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -174,24 +201,35 @@ func (p *pool) readStream(ctx context.Context, es epochs, stream string, after u
 	return commits, nil
 }
 
-// find returns the commit of a command.
-func (p *pool) find(ctx context.Context, es epochs, userID, commandID string, last uint64) (*domain.Commit, error) {
+// find returns the commit of a command; t has what the index file has not.
+func (p *pool) find(ctx context.Context, es epochs, t *tail, userID, commandID string, last uint64) (*domain.Commit, error) {
+	key := commandKey(userID, commandID)
+	seq := t.command(key)
 	var found *domain.Commit
 	err := p.with(ctx, func(r *reader) error {
-		return r.byCommand.each(func(row []driver.Value) (bool, error) {
-			c, seq, err := r.decode(row)
+		if seq == 0 {
+			row, err := r.byCommand.one(key[:])
+			if err != nil || row == nil {
+				return err
+			}
+			n, _ := row[0].(int64)
+			seq = uint64(n)
+		}
+		if seq > last {
+			return nil
+		}
+		return r.bySeq.each(func(row []driver.Value) (bool, error) {
+			c, _, err := r.decode(row)
+			if err == nil && (c.UserID != userID || c.CommandID != commandID) {
+				err = fmt.Errorf("%s says it is of another command", p.index)
+			}
 			if err != nil {
 				return false, p.damage(seq, err)
 			}
-			if c.UserID != userID || c.CommandID != commandID {
-				return false, p.damage(seq, errors.New("the index of commands points to another command"))
-			}
-			if seq <= last {
-				c.Placed(es.of(seq), seq)
-				found = c
-			}
+			c.Placed(es.of(seq), seq)
+			found = c
 			return false, nil
-		}, commandID, userID)
+		}, int64(seq-1), int64(seq), int64(1))
 	})
 	if err == nil && found == nil {
 		err = fmt.Errorf("command %q of user %q: %w", commandID, userID, domain.ErrNotFound)

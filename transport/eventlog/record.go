@@ -48,6 +48,7 @@ type record struct {
 	columns [numColumns]driver.Value
 	partial uint32 // checksum of the columns but seq
 	bytes   int
+	entry   indexEntry
 }
 
 // encode makes the record of a commit. It returns an error for what could not
@@ -68,7 +69,10 @@ func encode(c *domain.Commit) (*record, error) {
 			return nil, fmt.Errorf("commit of stream %q: %q is not UTF-8", c.Stream, s)
 		}
 	}
-	r := &record{commit: c}
+	r := &record{commit: c, entry: indexEntry{stream: c.Stream, version: c.Version}}
+	if c.CommandID != "" {
+		r.entry.command, r.entry.keyed = commandKey(c.UserID, c.CommandID), true
+	}
 	v := &r.columns
 	v[colStream], v[colVersion] = c.Stream, int64(c.Version)
 	v[colUserID], v[colCommandID], v[colCommandType] = c.UserID, c.CommandID, c.CommandType
@@ -105,8 +109,8 @@ func encode(c *domain.Commit) (*record, error) {
 
 // place fills in what the writer decides.
 func (r *record) place(seq uint64) {
-	r.columns[colSeq] = int64(seq)
-	r.columns[colChecksum] = int64(checksum(r.partial, seq))
+	r.entry.seq, r.entry.checksum = seq, int64(checksum(r.partial, seq))
+	r.columns[colSeq], r.columns[colChecksum] = int64(seq), r.entry.checksum
 }
 
 func checksum(partial uint32, seq uint64) uint32 {

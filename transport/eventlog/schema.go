@@ -11,9 +11,8 @@ const (
 	schemaVersion = 1
 )
 
-// schema is the whole of the file. The indexes hold no more than is needed to
-// fence a version and to find a command; both are unique, as the last fence
-// behind the writer's own checks.
+// schema is the whole of log.db. The commits have no index but their sequence:
+// see index.
 const schema = `
 CREATE TABLE commits (
 	seq          INTEGER PRIMARY KEY, -- 1, 2, 3 … without a gap
@@ -30,8 +29,6 @@ CREATE TABLE commits (
 	message      BLOB,                -- payload of a Watermill message, which has no events
 	checksum     INTEGER NOT NULL     -- CRC-32C of all the above
 );
-CREATE UNIQUE INDEX commits_by_stream ON commits (stream, version);
-CREATE UNIQUE INDEX commits_by_command ON commits (command_id, user_id) WHERE command_id <> '';
 CREATE TABLE epochs (
 	epoch INTEGER PRIMARY KEY, -- Unix milliseconds, rising
 	start INTEGER NOT NULL     -- the first sequence written in it

@@ -9,35 +9,40 @@ import (
 	"bms/domain"
 )
 
-// writer is the one goroutine that writes, with its connection and what it
+// writer is the one goroutine that writes, with its connections and what it
 // knows of the end of the log.
 type writer struct {
-	log  *Log
-	conn *conn // nil after a failed transaction, until the next group
-	last uint64
-	// heads are changed while a group is planned and dropped if it fails.
-	heads *heads
+	log   *Log
+	conn  *conn  // nil after a failed transaction, until the next group
+	index *index // nil when conn is
+	last  uint64
+	heads *heads // ahead of the log while a group is planned; dropped if it fails
 
-	version, command *stmt
-	begin, commit    *stmt
-	insert           *stmt // one row
-	insertMany       *stmt // manyRows rows
-	many             []driver.Value
+	begin, commit *stmt
+	insert        *stmt // one row
+	insertMany    *stmt // manyRows rows
+	setOffset     *stmt
+	values        []driver.Value
 
 	group   []*record // scratch: what the plan appends
-	written int64     // bytes since the last checkpoint was asked for
+	offsets []*offset
+	entries []indexEntry
+	written int64 // bytes since the last checkpoint was asked for
 }
 
 // manyRows is the number of rows inserted by one statement where a group has as
 // many.
 const manyRows = 16
 
-func (w *writer) open() error {
+// open opens both files. remake allows it to make a damaged index anew.
+func (w *writer) open(remake bool) error {
 	c, err := openConn(w.log.file, "rw", w.log.writerPragmas()...)
 	if err != nil {
 		return err
 	}
-	insert := "INSERT INTO commits (" + columns + ") VALUES "
+	// OR ROLLBACK, because without it SQLite keeps a journal to undo a
+	// statement alone. No row can conflict: the sequence is new.
+	insert := "INSERT OR ROLLBACK INTO commits (" + columns + ") VALUES "
 	row := "(?,?,?,?,?,?,?,?,?,?,?,?,?)"
 	rows := row
 	for range manyRows - 1 {
@@ -47,19 +52,38 @@ func (w *writer) open() error {
 		stmt **stmt
 		sql  string
 	}{
-		{&w.version, "SELECT max(version) FROM commits WHERE stream = ?"},
-		{&w.command, "SELECT 1 FROM commits WHERE command_id = ? AND user_id = ? AND command_id <> ''"},
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
 		{&w.insert, insert + row},
 		{&w.insertMany, insert + rows},
+		{&w.setOffset, "INSERT INTO offsets (consumer, topic, seq) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"},
 	} {
 		if *p.stmt, err = c.prepare(p.sql); err != nil {
 			return errors.Join(err, c.close())
 		}
 	}
-	w.conn = c
+	x, err := openIndex(w.log.pool.index, c, &w.log.tail, &w.log.pool.gate, remake)
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	w.conn, w.index = c, x
 	return nil
+}
+
+// close leaves the mark of a clean stop; called when run has ended and all
+// other connections are closed.
+func (w *writer) close() error {
+	if w.conn == nil {
+		return nil
+	}
+	return errors.Join(
+		w.index.flushAt(1),
+		w.index.close(),
+		// Within one file the mark can't reach the disk before what it
+		// vouches for.
+		w.conn.exec("PRAGMA synchronous = FULL; DELETE FROM meta WHERE key = 'open'"),
+		w.conn.close(),
+	)
 }
 
 // run takes groups until the queue is closed and empty.
@@ -80,40 +104,44 @@ func (w *writer) run() {
 // write appends a group in one transaction and answers its calls.
 func (w *writer) write(calls []*call) {
 	errs := make([]error, len(calls))
-	err := w.transact(calls, errs, false)
-	if isConstraint(err) {
-		// A command that is in the log already. Rare, so the way to find
-		// out which one is only taken now.
-		clear(errs)
-		err = w.transact(calls, errs, true)
-	}
+	err := w.transact(calls, errs)
 	if err != nil {
 		w.log.config.Logger.Error("append failed", "calls", len(calls), "error", err)
 		err = fmt.Errorf("%w: %w", domain.ErrLogUnavailable, err)
 	} else {
-		w.last += uint64(len(w.group))
-		epoch := w.log.epochs.current()
-		for _, r := range w.group {
-			r.commit.Placed(epoch, uint64(r.columns[colSeq].(int64)))
-			w.written += int64(r.bytes)
-		}
-		w.log.hook("durable")
-		w.log.recent.add(w.group)
+		w.publish()
 	}
-	clear(w.group)
 	for i, c := range calls {
 		if errs[i] == nil {
 			errs[i] = err
 		}
 		w.log.queue.answer(c, errs[i])
 	}
+	clear(w.group)
+	clear(w.offsets)
+}
+
+// publish makes a group visible. It is durable.
+func (w *writer) publish() {
+	w.log.hook("durable")
+	epoch := w.log.epochs.current()
+	w.entries = w.entries[:0]
+	for _, r := range w.group {
+		w.last = r.entry.seq
+		r.commit.Placed(epoch, w.last)
+		w.entries = append(w.entries, r.entry)
+		w.written += int64(r.bytes)
+	}
+	w.log.tail.add(w.entries...)
+	w.index.pending += len(w.group)
+	w.log.recent.add(w.group)
 }
 
 // transact plans a group, setting the errors of calls that are refused, and
 // commits the rest. After an error nothing of the group is in the log, unless
 // it was the COMMIT that failed.
-func (w *writer) transact(calls []*call, errs []error, careful bool) (err error) {
-	w.group = w.group[:0]
+func (w *writer) transact(calls []*call, errs []error) (err error) {
+	w.group, w.offsets = w.group[:0], w.offsets[:0]
 	if w.conn == nil {
 		if err := w.recover(); err != nil {
 			return err
@@ -121,22 +149,24 @@ func (w *writer) transact(calls []*call, errs []error, careful bool) (err error)
 	}
 	defer func() {
 		if err != nil {
-			w.abandon(err)
+			w.abandon()
 		}
 	}()
-	if err := w.begin.run(); err != nil {
+	if err := w.plan(calls, errs); err != nil {
 		return err
 	}
-	offsets, err := w.plan(calls, errs, careful)
-	if err != nil {
+	if len(w.group) == 0 && len(w.offsets) == 0 {
+		return nil
+	}
+	if err := w.begin.run(); err != nil {
 		return err
 	}
 	w.log.hook("begun")
 	if err := w.insertGroup(); err != nil {
 		return err
 	}
-	for _, o := range offsets {
-		if err := o.store(w.conn); err != nil {
+	for _, o := range w.offsets {
+		if err := w.setOffset.run(o.consumer, o.topic, int64(o.seq)); err != nil {
 			return err
 		}
 	}
@@ -144,28 +174,25 @@ func (w *writer) transact(calls []*call, errs []error, careful bool) (err error)
 	return w.commit.run()
 }
 
-// abandon ends a failed transaction and drops all that was assumed. After a
-// constraint the connection is sound; after anything else it is closed, so
-// that the next group begins from what is on disk.
-func (w *writer) abandon(cause error) {
+// abandon ends a failed transaction and drops all that was assumed: the next
+// group begins from what is on disk. Closing rolls back; that it fails too, on
+// a disk that fails, is no news.
+func (w *writer) abandon() {
 	w.heads.clear()
-	w.group = w.group[:0]
-	if isConstraint(cause) && w.conn.exec("ROLLBACK") == nil {
-		return
-	}
-	_ = w.conn.close() // rolls back; it failed already
-	w.conn = nil
+	w.group, w.offsets = w.group[:0], w.offsets[:0]
+	_ = w.index.close()
+	_ = w.conn.close()
+	w.conn, w.index = nil, nil
 }
 
-// recover opens the connection anew after a failure and finds the end of the
-// log: a COMMIT that failed may yet have been kept.
+// recover opens the files anew after a failure and finds the end of the log: a
+// COMMIT that failed may yet have been kept.
 func (w *writer) recover() error {
-	if err := w.open(); err != nil {
+	if err := w.open(false); err != nil {
 		return err
 	}
 	if err := w.find(); err != nil {
-		err = errors.Join(err, w.conn.close())
-		w.conn = nil
+		w.abandon()
 		return err
 	}
 	return nil
@@ -194,58 +221,49 @@ func (w *writer) find() error {
 	return nil
 }
 
-// plan decides which calls can be appended, places their records and gathers
-// them in w.group. A call is refused as a whole. careful looks up every
-// command id, in the log and in the group.
-func (w *writer) plan(calls []*call, errs []error, careful bool) (offsets []*offset, err error) {
-	var ids map[[2]string]bool
-	if careful {
-		ids = make(map[[2]string]bool)
-	}
-	next := w.last + 1
+// plan decides which calls can be appended, enters their commits into the index
+// and gathers them in w.group. A call is refused as a whole.
+func (w *writer) plan(calls []*call, errs []error) (err error) {
 	for i, c := range calls {
 		if c.offset != nil {
-			offsets = append(offsets, c.offset)
+			w.offsets = append(w.offsets, c.offset)
 			continue
 		}
-		if e := c.ctx.Err(); e != nil {
-			errs[i] = e
+		if errs[i] = c.ctx.Err(); errs[i] != nil {
 			continue
 		}
-		n := 0
+		admitted := 0
 		for _, r := range c.records {
-			if errs[i], err = w.admit(r, ids); err != nil {
-				return nil, err
+			if errs[i], err = w.admit(r, w.last+1+uint64(len(w.group))+uint64(admitted)); err != nil {
+				return err
 			}
 			if errs[i] != nil {
 				break
 			}
-			n++
+			admitted++
 		}
-		if errs[i] != nil {
-			for _, r := range c.records[:n] { // undo, last first not needed: each lowers by one
-				version, _ := w.heads.get(r.commit.Stream)
-				w.heads.set(r.commit.Stream, version-1)
-				delete(ids, [2]string{r.commit.UserID, r.commit.CommandID})
-			}
+		if errs[i] == nil {
+			w.group = append(w.group, c.records...)
 			continue
 		}
-		for _, r := range c.records {
-			r.place(next)
-			next++
+		for _, r := range c.records[:admitted] {
+			version, _ := w.heads.get(r.entry.stream)
+			w.heads.set(r.entry.stream, version-1)
+			if err := w.index.drop(&r.entry); err != nil {
+				return err
+			}
 		}
-		w.group = append(w.group, c.records...)
 	}
-	return offsets, nil
+	return nil
 }
 
-// admit says why a record can't be the next of its stream, or moves the
-// stream's head on. err is a fault of the file.
-func (w *writer) admit(r *record, ids map[[2]string]bool) (refusal, err error) {
+// admit enters a record under a sequence, or says why it is refused. err is a
+// fault of the index.
+func (w *writer) admit(r *record, seq uint64) (refusal, err error) {
 	c := r.commit
 	head, known := w.heads.get(c.Stream)
 	if !known {
-		row, err := w.version.one(c.Stream)
+		row, err := w.index.version.one(c.Stream)
 		if err != nil {
 			return nil, err
 		}
@@ -256,16 +274,13 @@ func (w *writer) admit(r *record, ids map[[2]string]bool) (refusal, err error) {
 	if c.Version != head+1 {
 		return fmt.Errorf("append to %q: version %d, the next is %d: %w", c.Stream, c.Version, head+1, domain.ErrVersionConflict), nil
 	}
-	if ids != nil && c.CommandID != "" {
-		id := [2]string{c.UserID, c.CommandID}
-		row, err := w.command.one(c.CommandID, c.UserID)
-		if err != nil {
-			return nil, err
-		}
-		if row != nil || ids[id] {
-			return fmt.Errorf("append to %q: command %q of user %q: %w", c.Stream, c.CommandID, c.UserID, domain.ErrDuplicateCommand), nil
-		}
-		ids[id] = true
+	r.place(seq)
+	fresh, err := w.index.add(&r.entry)
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		return fmt.Errorf("append to %q: command %q of user %q: %w", c.Stream, c.CommandID, c.UserID, domain.ErrDuplicateCommand), nil
 	}
 	w.heads.set(c.Stream, c.Version)
 	return nil, nil
@@ -274,11 +289,11 @@ func (w *writer) admit(r *record, ids map[[2]string]bool) (refusal, err error) {
 func (w *writer) insertGroup() error {
 	g := w.group
 	for ; len(g) >= manyRows; g = g[manyRows:] {
-		w.many = w.many[:0]
+		w.values = w.values[:0]
 		for _, r := range g[:manyRows] {
-			w.many = append(w.many, r.columns[:]...)
+			w.values = append(w.values, r.columns[:]...)
 		}
-		if err := w.insertMany.run(w.many...); err != nil {
+		if err := w.insertMany.run(w.values...); err != nil {
 			return err
 		}
 	}
@@ -290,54 +305,29 @@ func (w *writer) insertGroup() error {
 	return nil
 }
 
-// tend keeps the write-ahead log short: it asks for a checkpoint when enough
-// was written, and starts the write-ahead log over when the checkpointer says
-// that little is left to copy. Readers wait meanwhile.
+// tend does what is due between two groups: it flushes a long index, asks for
+// a checkpoint when enough was written, and starts the write-ahead log over
+// when the checkpointer says that little is left to copy. Readers wait
+// meanwhile.
 func (w *writer) tend() {
+	if w.conn == nil {
+		return
+	}
+	if err := w.index.flushAt(indexBatch); err != nil {
+		w.log.config.Logger.Error("flush the log's index", "error", err)
+		w.abandon()
+		return
+	}
 	if w.written >= w.log.config.CheckpointBytes {
 		w.written = 0
 		w.log.checkpoints.ask()
 	}
-	if !w.log.checkpoints.copied.Swap(false) || w.conn == nil {
+	if !w.log.checkpoints.copied.Swap(false) {
 		return
 	}
 	w.log.pool.gate.Lock()
 	defer w.log.pool.gate.Unlock()
-	if _, _, err := walCheckpoint(w.conn, "RESTART"); err != nil {
+	if _, _, err := walCheckpoint(w.conn, "main", "RESTART"); err != nil {
 		w.log.config.Logger.Warn("start the write-ahead log over", "error", err)
-	}
-}
-
-// Append implements domain.Appender. When the queue is full it waits until
-// there is room or ctx ends; without an end of ctx it waits for the writer. A
-// call is kept as a whole or not at all. An error that is none of domain's nor
-// the context's says that a commit can't be stored as it is (text that is not
-// UTF-8, data that is not JSON); nothing of the call is in the log then.
-func (l *Log) Append(ctx context.Context, commits ...*domain.Commit) error {
-	if len(commits) == 0 {
-		return nil
-	}
-	c := &call{ctx: ctx, records: make([]*record, len(commits)), done: make(chan error, 1)}
-	bytes := 0
-	for i, commit := range commits {
-		r, err := encode(commit)
-		if err != nil {
-			return fmt.Errorf("append: %w", err)
-		}
-		c.records[i] = r
-		bytes += r.bytes
-	}
-	return l.submit(c, bytes)
-}
-
-func (l *Log) submit(c *call, bytes int) error {
-	if err := l.queue.put(c, bytes); err != nil {
-		return err
-	}
-	select {
-	case err := <-c.done:
-		return err
-	case <-c.ctx.Done():
-		return c.ctx.Err()
 	}
 }

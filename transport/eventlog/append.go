@@ -1,0 +1,43 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+
+	"bms/domain"
+)
+
+// Append implements domain.Appender. When the queue is full it waits until
+// there is room or ctx ends; once queued it waits for the writer or the end of
+// ctx. A call is kept as a whole or not at all. An error that is none of
+// domain's nor the context's says that a commit can't be stored as it is (text
+// that is not UTF-8, data that is not JSON); nothing of the call is in the log
+// then.
+func (l *Log) Append(ctx context.Context, commits ...*domain.Commit) error {
+	if len(commits) == 0 {
+		return nil
+	}
+	c := &call{ctx: ctx, records: make([]*record, len(commits)), done: make(chan error, 1)}
+	bytes := 0
+	for i, commit := range commits {
+		r, err := encode(commit)
+		if err != nil {
+			return fmt.Errorf("append: %w", err)
+		}
+		c.records[i] = r
+		bytes += r.bytes
+	}
+	return l.submit(c, bytes)
+}
+
+func (l *Log) submit(c *call, bytes int) error {
+	if err := l.queue.put(c, bytes); err != nil {
+		return err
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	}
+}

@@ -1,0 +1,343 @@
+package eventlog
+
+import (
+	"crypto/sha256"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"bms/domain"
+)
+
+const indexName = "index.db"
+
+// indexSchema is the whole of index.db: what the log can be looked up by. It
+// holds nothing that is not in log.db.
+const indexSchema = `
+CREATE TABLE streams (
+	stream  TEXT    NOT NULL,
+	version INTEGER NOT NULL,
+	seq     INTEGER NOT NULL,
+	PRIMARY KEY (stream, version)
+) WITHOUT ROWID;
+CREATE TABLE commands (
+	id  BLOB    NOT NULL PRIMARY KEY, -- see commandKey
+	seq INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE covered (      -- one row: how far the index reaches
+	seq      INTEGER NOT NULL,
+	checksum INTEGER NOT NULL -- of the commit seq, to know the log again
+);
+INSERT INTO covered VALUES (0, 0);
+`
+
+// indexBatch is how many commits an index transaction takes together.
+const indexBatch = 16384
+
+// index maps streams and commands to sequences, uniquely: it is the fence
+// behind the writer's own check of versions, and the only one for command ids.
+//
+// It lies in a file of its own because of what a commit costs. An index entry
+// lands on a page of its own more often than not, and the write-ahead log takes
+// whole pages: in one file, 64 appends to 64 branches wrote 150 pages where
+// their records fill 12, and two thirds of the time went there. As the index
+// can always be made again from the log, its transactions need not be those of
+// the log: entries go in (and conflicts come out) with each append, in memory,
+// and reach the file 16384 commits at a time. What is not in the file yet is in
+// tail, for readers; after a crash Open reads it from the log.
+//
+// The writer owns it, except for tail.
+type index struct {
+	conn                           *conn
+	addStream, addCommand, version *stmt
+	dropStream, dropCommand        *stmt
+	pending                        int // commits in the open transaction
+	flushes                        int
+	tail                           *tail
+	gate                           sync.Locker // keeps readers out
+}
+
+// restartEvery is the number of transactions after which the write-ahead log of
+// the index starts over.
+const restartEvery = 8
+
+// commandKey is the key of a command: the first half of the SHA-256 of user and
+// command id. 128 bits don't collide, not even on purpose.
+func commandKey(userID, commandID string) [16]byte {
+	buf := make([]byte, 0, 128)
+	buf = append(buf, userID...)
+	buf = append(buf, 0)
+	buf = append(buf, commandID...)
+	sum := sha256.Sum256(buf)
+	return [16]byte(sum[:16])
+}
+
+// openIndex opens the index file of a log, making it if it is not there, and
+// brings it up to the log's end. One that is damaged or not of this log is made
+// anew if remake is set, which it must not be while readers have it open.
+func openIndex(file string, log *conn, t *tail, gate sync.Locker, remake bool) (*index, error) {
+	x := &index{tail: t, gate: gate}
+	t.clear()
+	ok, err := x.open(file, log)
+	if err == nil && !ok && !remake {
+		err = errors.New("it is damaged; it is made anew at the next start")
+	}
+	if err == nil && !ok {
+		if err = errors.Join(x.close(), removeIndex(file)); err == nil {
+			_, err = x.open(file, log)
+		}
+	}
+	if err == nil {
+		err = x.catchUp(log)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("index %s: %w", file, err), x.close())
+	}
+	return x, nil
+}
+
+func removeIndex(file string) error {
+	var errs []error
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(file + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// open reports whether the file is an index of this log.
+func (x *index) open(file string, log *conn) (ok bool, err error) {
+	// The page cache holds what is not committed; synchronous=NORMAL keeps
+	// the file sound at any crash, and is all that is needed here.
+	x.conn, err = openConn(file, "rwc", "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(0)", "cache_size(-131072)", "temp_store(MEMORY)")
+	if err != nil {
+		return false, unlessDamaged(err)
+	}
+	version, err := pragmaInt(x.conn, "user_version")
+	if err != nil {
+		return false, unlessDamaged(err)
+	}
+	if version == 0 {
+		if err := x.conn.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", indexSchema, applicationID, schemaVersion)); err != nil {
+			return false, unlessDamaged(err)
+		}
+	} else if version != schemaVersion {
+		return false, nil
+	}
+	for _, p := range []struct {
+		stmt **stmt
+		sql  string
+	}{
+		{&x.addStream, "INSERT OR IGNORE INTO streams (stream, version, seq) VALUES (?, ?, ?)"},
+		{&x.addCommand, "INSERT OR IGNORE INTO commands (id, seq) VALUES (?, ?)"},
+		{&x.dropStream, "DELETE FROM streams WHERE stream = ? AND version = ?"},
+		{&x.dropCommand, "DELETE FROM commands WHERE id = ?"},
+		{&x.version, "SELECT max(version) FROM streams WHERE stream = ?"},
+	} {
+		if *p.stmt, err = x.conn.prepare(p.sql); err != nil {
+			return false, unlessDamaged(err)
+		}
+	}
+	covered, checksum, err := x.covered()
+	if err != nil {
+		return false, unlessDamaged(err)
+	}
+	if covered == 0 {
+		return true, nil
+	}
+	row, err := log.queryOne("SELECT checksum FROM commits WHERE seq = ?", covered)
+	return row != nil && row[0] == driver.Value(checksum), err
+}
+
+// unlessDamaged hides an error that says the file is damaged: the index is
+// made anew.
+func unlessDamaged(err error) error {
+	if isDamage(err) {
+		return nil
+	}
+	return err
+}
+
+func (x *index) covered() (seq, checksum int64, err error) {
+	row, err := x.conn.queryOne("SELECT seq, checksum FROM covered")
+	if err != nil || row == nil {
+		return 0, 0, err
+	}
+	seq, _ = row[0].(int64)
+	checksum, _ = row[1].(int64)
+	return seq, checksum, nil
+}
+
+// catchUp indexes what the log has beyond the index, and begins the
+// transaction of what comes next.
+func (x *index) catchUp(log *conn) error {
+	covered, _, err := x.covered()
+	if err != nil {
+		return err
+	}
+	if err := x.conn.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	s, err := log.prepare("SELECT seq, stream, version, user_id, command_id, checksum FROM commits WHERE seq > ? ORDER BY seq")
+	if err != nil {
+		return err
+	}
+	err = s.each(func(row []driver.Value) (bool, error) {
+		seq, _ := row[0].(int64)
+		stream, _ := row[1].(string)
+		version, _ := row[2].(int64)
+		userID, _ := row[3].(string)
+		commandID, _ := row[4].(string)
+		sum, _ := row[5].(int64)
+		e := indexEntry{stream: stream, version: uint64(version), seq: uint64(seq), checksum: sum}
+		if commandID != "" {
+			e.command, e.keyed = commandKey(userID, commandID), true
+		}
+		fresh, err := x.add(&e)
+		if err == nil && !fresh {
+			err = fmt.Errorf("%w: commit %d: its version or its command is in the log twice", domain.ErrCorrupt, seq)
+		}
+		if err != nil {
+			return false, err
+		}
+		x.tail.add(e)
+		x.pending++
+		return true, x.flushAt(indexBatch)
+	}, covered)
+	return errors.Join(err, s.raw.Close())
+}
+
+// indexEntry is what the index knows of a commit.
+type indexEntry struct {
+	command  [16]byte
+	keyed    bool // command is set
+	stream   string
+	version  uint64
+	seq      uint64
+	checksum int64
+}
+
+// add puts a commit's entries in, or neither and returns false if version or
+// command are there already.
+func (x *index) add(e *indexEntry) (fresh bool, err error) {
+	if e.keyed {
+		if fresh, err = x.addCommand.changes(e.command[:], int64(e.seq)); err != nil || !fresh {
+			return false, err
+		}
+	}
+	if fresh, err = x.addStream.changes(e.stream, int64(e.version), int64(e.seq)); err != nil || fresh {
+		return fresh, err
+	}
+	if e.keyed {
+		err = x.dropCommand.run(e.command[:])
+	}
+	return false, err
+}
+
+// drop takes a commit's entries out again.
+func (x *index) drop(e *indexEntry) error {
+	if e.keyed {
+		if err := x.dropCommand.run(e.command[:]); err != nil {
+			return err
+		}
+	}
+	return x.dropStream.run(e.stream, int64(e.version))
+}
+
+// flushAt commits the open transaction once it has so many commits, all of
+// which must be durable in the log, and begins the next.
+func (x *index) flushAt(commits int) error {
+	if x.pending < commits {
+		return nil
+	}
+	if end, ok := x.tail.end(); ok {
+		if err := x.conn.exec(fmt.Sprintf("UPDATE covered SET seq = %d, checksum = %d", end.seq, end.checksum)); err != nil {
+			return err
+		}
+	}
+	if err := x.conn.exec("COMMIT"); err != nil {
+		return err
+	}
+	x.pending = 0
+	x.tail.clear()
+	if x.flushes++; x.flushes%restartEvery == 0 {
+		// Only between two transactions can the write-ahead log start over.
+		// All but the last one's pages were copied beside the writer.
+		if err := x.restart(); err != nil {
+			return err
+		}
+	}
+	return x.conn.exec("BEGIN IMMEDIATE")
+}
+
+func (x *index) restart() error {
+	x.gate.Lock()
+	defer x.gate.Unlock()
+	_, _, err := walCheckpoint(x.conn, "main", "RESTART")
+	return err
+}
+
+func (x *index) close() error {
+	if x.conn == nil {
+		return nil
+	}
+	c := x.conn
+	x.conn = nil
+	return c.close()
+}
+
+// tail is the part of the index that is not in its file yet.
+type tail struct {
+	mu      sync.RWMutex // guards entries
+	entries []indexEntry // by seq
+}
+
+func (t *tail) add(entries ...indexEntry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries = append(t.entries, entries...)
+}
+
+func (t *tail) clear() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries = t.entries[:0]
+}
+
+func (t *tail) end() (indexEntry, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.entries) == 0 {
+		return indexEntry{}, false
+	}
+	return t.entries[len(t.entries)-1], true
+}
+
+// command returns the sequence of a command, or 0.
+func (t *tail) command(key [16]byte) uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for i := range t.entries {
+		if e := &t.entries[i]; e.keyed && e.command == key {
+			return e.seq
+		}
+	}
+	return 0
+}
+
+// stream returns up to limit sequences of a stream after a version.
+func (t *tail) stream(stream string, after uint64, limit int) (entries []indexEntry) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for i := range t.entries {
+		if e := &t.entries[i]; e.version > after && e.stream == stream {
+			if entries = append(entries, *e); len(entries) == limit {
+				break
+			}
+		}
+	}
+	return entries
+}
