@@ -77,6 +77,9 @@ func (b *Branch) Decide(c Command) (Decision, *Rejection) {
 	if r := judge(c); r != nil {
 		return Decision{}, r
 	}
+	if branchOf(c) != b.ID {
+		return Decision{}, wrongStream(c, StreamOfBranch(b.ID))
+	}
 	switch body := c.Body.(type) {
 	case OpenBranch:
 		return b.open(body)

@@ -76,6 +76,7 @@ func Test_branch(t *testing.T) {
 			when:  AdjustStock{ProductID: "tea", Delta: 1, Reason: "found"}, code: CodeBranchClosed,
 		},
 		"work_in_a_foreign_one": {given: []any{opened, tea}, in: "b2", when: AdjustStock{ProductID: "tea", Delta: 1, Reason: "found"}, code: CodeBranchForbidden},
+		"work_of_another_one":   {given: []any{opened, tea}, in: "b2", role: RoleAdmin, when: AdjustStock{ProductID: "tea", Delta: 1, Reason: "found"}, code: CodeValidation},
 		"a_users_command":       {given: []any{opened}, role: RoleAdmin, when: SetUser{UserID: "u1", Role: RoleStaff}, code: CodeValidation},
 	})
 }

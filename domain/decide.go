@@ -11,7 +11,7 @@ func judge(c Command) *Rejection {
 	if r := Validate(c); r != nil {
 		return r
 	}
-	return MayCommand(c.Identity, c.Type, c.BranchID)
+	return MayCommand(c.Identity, c.Type, branchOf(c))
 }
 
 func unknownCommand() *Rejection {

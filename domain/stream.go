@@ -34,10 +34,7 @@ func StreamOf(c Command) (string, error) {
 		return "", unknownCommand()
 	}
 	if row.inBranch {
-		id := c.BranchID
-		if open, ok := c.Body.(OpenBranch); ok && id == "" {
-			id = open.BranchID
-		}
+		id := branchOf(c)
 		if !ValidID(id) {
 			return "", Invalid(FieldError{Field: "branchId", Message: msgID})
 		}
@@ -53,6 +50,15 @@ func StreamOf(c Command) (string, error) {
 	default:
 		return "", Invalid(FieldError{Field: "body", Message: "is not the body of " + c.Type})
 	}
+}
+
+// branchOf returns the branch that decides a command; who opens one may name
+// it in the body alone.
+func branchOf(c Command) string {
+	if open, ok := c.Body.(OpenBranch); ok && c.BranchID == "" {
+		return open.BranchID
+	}
+	return c.BranchID
 }
 
 func userStream(userID string) (string, error) {

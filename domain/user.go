@@ -42,6 +42,9 @@ func (u *User) Decide(c Command) (Decision, *Rejection) {
 	if r := judge(c); r != nil {
 		return Decision{}, r
 	}
+	if stream, err := StreamOf(c); err != nil || stream != StreamOfUser(u.ID) {
+		return Decision{}, wrongStream(c, StreamOfUser(u.ID))
+	}
 	next := *u
 	switch body := c.Body.(type) {
 	case SetUser:
@@ -56,8 +59,6 @@ func (u *User) Decide(c Command) (Decision, *Rejection) {
 		if body.Branches != nil {
 			next.Branches = sortedSet(*body.Branches)
 		}
-	default:
-		return Decision{}, wrongStream(c, StreamOfUser(u.ID))
 	}
 	next.Known = true
 	d := Decision{Result: UserResult{UserID: u.ID}}

@@ -36,7 +36,7 @@ func Validate(c Command) *Rejection {
 	var v validator
 	v.check(validCommandID(c.ID), "commandId", "must be 1 to 255 printable ASCII characters")
 	if row.inBranch {
-		v.id("branchId", c.BranchID)
+		v.id("branchId", branchOf(c))
 	}
 	fits := false
 	switch b := c.Body.(type) {
