@@ -126,13 +126,14 @@ func (c *Connection) Post(name string, data json.RawMessage) {
 // and moves the cursor past them. Nothing appended means that there is nothing
 // now; the transport will be woken. It may wait for a read of the log.
 func (c *Connection) Next(dst [][]byte, size int) [][]byte {
-	w := scratch.Get().(*[]*Frame)
-	defer func() {
-		clear(*w)
-		*w = (*w)[:0]
-		scratch.Put(w)
-	}()
 	started := len(dst)
+	var w *[]*Frame
+	defer func() {
+		if w != nil {
+			clear(*w)
+			scratch.Put(w)
+		}
+	}()
 	for {
 		c.mu.Lock()
 		if c.ending != "" {
@@ -152,6 +153,9 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 		head := *c.hub.rooms.head.Load()
 		if !head.After(cursor) {
 			return dst
+		}
+		if w == nil {
+			w = scratch.Get().(*[]*Frame)
 		}
 		frames, upTo, err := c.hub.collect((*w)[:0], members, cursor, head)
 		*w = frames
@@ -182,6 +186,13 @@ var scratch = sync.Pool{New: func() any { s := make([]*Frame, 0, 64); return &s 
 // the cursor: to the last frame looked at when size bytes are full or the
 // connection's rights changed, to upTo otherwise.
 func (c *Connection) emitLocked(dst [][]byte, size int, frames []*Frame, upTo domain.Position) ([][]byte, int) {
+	var given, bytes int
+	var youngest *domain.Event
+	defer func() {
+		if given > 0 {
+			c.hub.delivered(given, bytes, youngest)
+		}
+	}()
 	for _, f := range frames {
 		if !f.pos().After(c.cursor) {
 			continue // the same event through another room
@@ -190,7 +201,7 @@ func (c *Connection) emitLocked(dst [][]byte, size int, frames []*Frame, upTo do
 			b := f.encoded(c.hub, c.codec)
 			dst = append(dst, b)
 			size -= len(b)
-			c.hub.deliveries.Add(1)
+			given, bytes, youngest = given+1, bytes+len(b), f.event
 		}
 		c.cursor = f.pos()
 		if f.event.Type == domain.TypeUserUpdated && c.rejudgeLocked(f.event) {

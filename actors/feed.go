@@ -75,8 +75,10 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 	defer h.rooms.mu.RUnlock()
 	touched := h.touched[:0]
 	var frames []*Frame
+	events := 0
 	for _, c := range commits {
-		for _, f := range h.framesOf(frames[:0], c) {
+		frames = h.framesOf(frames[:0], c)
+		for _, f := range frames {
 			h.recent.add(f)
 			for _, name := range f.rooms {
 				r := h.rooms.byName[name]
@@ -88,9 +90,11 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 					touched = append(touched, r)
 				}
 			}
-			h.events.Add(1)
+			events++
 		}
 	}
+	h.events.Add(uint64(events))
+	h.Fed(events)
 	h.touched = touched
 	head := commits[len(commits)-1].Position
 	h.rooms.head.Store(&head)

@@ -47,6 +47,12 @@ type HubConfig struct {
 	// RoomsPerConnection bounds what a client can join; 0 means 256.
 	RoomsPerConnection int
 
+	// Fed is told of events put into the tails, Delivered of frames given to
+	// a transport in one go: how many, their bytes, and the age of the
+	// youngest event. For metrics; they must be quick. Nil: nobody is told.
+	Fed       func(events int)
+	Delivered func(events, bytes int, lag time.Duration)
+
 	Logger *slog.Logger     // nil: discarded
 	Now    func() time.Time // nil: time.Now
 }
@@ -79,7 +85,7 @@ type Hub struct {
 
 	events     atomic.Uint64
 	deliveries atomic.Uint64
-	frozen     atomic.Pointer[error]
+	frozen     atomic.Pointer[error] // nil while the feed runs
 
 	mu       sync.Mutex // guards sessions and draining
 	sessions map[string]*Connection
@@ -103,6 +109,9 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Fed == nil {
+		cfg.Fed = func(int) {}
 	}
 	h := &Hub{HubConfig: cfg, log: cfg.Log, codecs: cfg.Codecs, logger: cfg.Logger, now: cfg.Now, sessions: map[string]*Connection{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -280,6 +289,13 @@ func (h *Hub) all() []*Connection {
 
 // Head is the position up to which connections are served.
 func (h *Hub) Head() domain.Position { return *h.rooms.head.Load() }
+
+func (h *Hub) delivered(events, bytes int, youngest *domain.Event) {
+	h.deliveries.Add(uint64(events))
+	if h.Delivered != nil {
+		h.Delivered(events, bytes, h.now().Sub(youngest.At))
+	}
+}
 
 // Frozen returns the error at which the feed stands still, nil when it runs.
 func (h *Hub) Frozen() error {
