@@ -16,8 +16,9 @@ import (
 // the driver directly: database/sql's pool, locks and conversions cost a third
 // of an insert, and the log owns its connections anyway.
 type conn struct {
-	raw  driver.Conn
-	prep driver.ConnPrepareContext
+	raw   driver.Conn
+	prep  driver.ConnPrepareContext
+	stmts []*stmt // that live as long as the connection
 }
 
 func openConn(file string, mode string, pragmas ...string) (*conn, error) {
@@ -38,7 +39,15 @@ func openConn(file string, mode string, pragmas ...string) (*conn, error) {
 	return &conn{raw: raw, prep: raw.(driver.ConnPrepareContext)}, nil
 }
 
-func (c *conn) close() error { return c.raw.Close() }
+// close finalizes the statements first: SQLite keeps a connection, and its
+// locks, until the last one is.
+func (c *conn) close() error {
+	var errs []error
+	for _, s := range c.stmts {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(append(errs, c.raw.Close())...)
+}
 
 // exec runs statements that take no arguments.
 func (c *conn) exec(sql string) error {
@@ -48,6 +57,15 @@ func (c *conn) exec(sql string) error {
 
 // prepare makes a statement that lives as long as the connection.
 func (c *conn) prepare(sql string) (*stmt, error) {
+	s, err := c.once(sql)
+	if err == nil {
+		c.stmts = append(c.stmts, s)
+	}
+	return s, err
+}
+
+// once makes a statement that the caller closes.
+func (c *conn) once(sql string) (*stmt, error) {
 	s, err := c.prep.PrepareContext(context.Background(), sql)
 	if err != nil {
 		return nil, fmt.Errorf("prepare %q: %w", sql, err)
@@ -63,6 +81,8 @@ type stmt struct {
 	args  []driver.NamedValue
 	dest  []driver.Value
 }
+
+func (s *stmt) close() error { return s.raw.Close() }
 
 func (s *stmt) bind(values []driver.Value) []driver.NamedValue {
 	s.args = s.args[:0]
@@ -91,11 +111,11 @@ func (s *stmt) changes(values ...driver.Value) (bool, error) {
 
 // attach adds another file to the connection under a name.
 func (c *conn) attach(file, name string) error {
-	s, err := c.prepare("ATTACH DATABASE ? AS " + name)
+	s, err := c.once("ATTACH DATABASE ? AS " + name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.run(file), s.raw.Close())
+	return errors.Join(s.run(file), s.close())
 }
 
 // each calls f with every row until it returns false or an error. The row is
@@ -139,15 +159,12 @@ func (s *stmt) one(values ...driver.Value) ([]driver.Value, error) {
 
 // queryOne prepares, runs and forgets a statement.
 func (c *conn) queryOne(sql string, values ...driver.Value) ([]driver.Value, error) {
-	s, err := c.prepare(sql)
+	s, err := c.once(sql)
 	if err != nil {
 		return nil, err
 	}
 	row, err := s.one(values...)
-	if closeErr := s.raw.Close(); err == nil {
-		err = closeErr
-	}
-	return row, err
+	return row, errors.Join(err, s.close())
 }
 
 // code is SQLite's primary result code of an error, 0 if it is none of

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -18,11 +19,10 @@ type epoch struct{ id, start uint64 }
 type epochs []epoch
 
 func loadEpochs(c *conn) (epochs, error) {
-	s, err := c.prepare("SELECT epoch, start FROM epochs ORDER BY epoch")
+	s, err := c.once("SELECT epoch, start FROM epochs ORDER BY epoch")
 	if err != nil {
 		return nil, err
 	}
-	defer s.raw.Close()
 	var all epochs
 	err = s.each(func(row []driver.Value) (bool, error) {
 		id, ok := row[0].(int64)
@@ -33,7 +33,7 @@ func loadEpochs(c *conn) (epochs, error) {
 		all = append(all, epoch{uint64(id), uint64(start)})
 		return true, nil
 	})
-	return all, err
+	return all, errors.Join(err, s.close())
 }
 
 // begin adds an epoch after the last sequence, named by the clock but later

@@ -181,7 +181,7 @@ func (x *index) catchUp(log *conn) error {
 	if err := x.conn.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	s, err := log.prepare("SELECT seq, stream, version, user_id, command_id, checksum FROM commits WHERE seq > ? ORDER BY seq")
+	s, err := log.once("SELECT seq, stream, version, user_id, command_id, checksum FROM commits WHERE seq > ? ORDER BY seq")
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (x *index) catchUp(log *conn) error {
 		x.pending++
 		return true, x.flushAt(indexBatch)
 	}, covered)
-	return errors.Join(err, s.raw.Close())
+	return errors.Join(err, s.close())
 }
 
 // indexEntry is what the index knows of a commit.
