@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"bms/domain"
+	"bms/transport/auth"
+)
+
+// BenchmarkCommands sells over HTTP with fsync, from the acceptance of a
+// request to its answer: clients are keep-alive connections of their own, each
+// with one request under way.
+func BenchmarkCommands(b *testing.B) {
+	for _, clients := range []int{1, 64} {
+		for _, branches := range []int{1, 64} {
+			b.Run(fmt.Sprintf("clients=%d/branches=%d", clients, branches), func(b *testing.B) {
+				benchCommands(b, clients, branches)
+			})
+		}
+	}
+}
+
+func benchCommands(b *testing.B, clients, branches int) {
+	node := startNode(b, b.TempDir())
+	for i := range branches {
+		id := "b" + strconv.Itoa(i)
+		node.do(b, domain.CommandOpenBranch, id, domain.OpenBranch{BranchID: id, Name: id})
+		node.do(b, domain.CommandCreateProduct, id, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "p1", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40})
+	}
+	token := node.token(b)
+	var next atomic.Int64
+	took := make([][]time.Duration, clients)
+	b.ResetTimer()
+	var group sync.WaitGroup
+	for c := range clients {
+		group.Go(func() {
+			conn := dial(b, node.addr)
+			defer conn.Close()
+			r := bufio.NewReader(conn)
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				const body = `{"kind":"sale","status":"completed","lines":[{"productId":"p1","quantity":1}]}`
+				start := time.Now()
+				fmt.Fprintf(conn, "POST /api/branches/b%d/transactions HTTP/1.1\r\nHost: bms\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+					i%int64(branches), token, len(body), body)
+				res, err := http.ReadResponse(r, nil)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				answer, err := io.ReadAll(res.Body)
+				if err != nil || res.StatusCode > 299 {
+					b.Errorf("answer %d %s, %v", res.StatusCode, answer, err)
+					return
+				}
+				took[c] = append(took[c], time.Since(start))
+			}
+		})
+	}
+	group.Wait()
+	b.StopTimer()
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	b.ReportMetric(float64(len(all))/b.Elapsed().Seconds(), "commands/s")
+	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
+}
+
+// benchNode is a node in this process.
+type benchNode struct {
+	app  *App
+	addr string
+	stop func()
+}
+
+// startNode serves from a data folder until the end of the test or stop.
+func startNode(tb testing.TB, dataDir string) *benchNode {
+	tb.Helper()
+	flags, cfg := serveFlags()
+	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", dataDir, "--jwt-secret", testSecret}); err != nil {
+		tb.Fatal(err)
+	}
+	app, err := openApp(tb.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := app.Run(ctx); err != nil {
+			tb.Errorf("run: %v", err)
+		}
+		if err := app.Close(); err != nil {
+			tb.Errorf("close: %v", err)
+		}
+	}()
+	n := &benchNode{app: app, addr: app.listener.Addr().String(), stop: func() { cancel(); <-done }}
+	tb.Cleanup(n.stop)
+	return n
+}
+
+// do gives a command that has to be accepted.
+func (n *benchNode) do(tb testing.TB, commandType, branchID string, body any) {
+	tb.Helper()
+	_, err := n.app.bus.Do(tb.Context(), domain.Command{
+		ID: commandType + "-" + branchID, Keyed: true, Type: commandType, BranchID: branchID,
+		Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, At: time.Now(), Body: body,
+	})
+	if err != nil {
+		tb.Fatalf("%s in %s: %v", commandType, branchID, err)
+	}
+}
+
+// token is an admin's.
+func (n *benchNode) token(tb testing.TB) string {
+	tb.Helper()
+	now := time.Now()
+	token, err := auth.Sign([]byte(testSecret), auth.Grant{
+		Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return token
+}
+
+func dial(tb testing.TB, addr string) net.Conn {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		tb.Error(err)
+		return nil
+	}
+	return conn
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"bms/actors"
+	"bms/domain"
+	"bms/projections"
+	"bms/transport/auth"
+	"bms/transport/commandbus"
+	"bms/transport/eventlog"
+	"bms/transport/httpapi"
+	"bms/transport/telemetry"
+)
+
+// This file opens the parts of an App, in the order in which openApp calls.
+
+// listen takes the port, before anything is touched on disk.
+func (a *App) listen(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("--addr %s is in use: stop who listens there, or choose another", a.cfg.addr)
+	case err != nil:
+		return fmt.Errorf("--addr %s: %w", a.cfg.addr, err)
+	}
+	a.listener = listener
+	a.closeWith(func() error {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) { // by the server
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+func (a *App) openTelemetry(ctx context.Context) (err error) {
+	a.metrics = telemetry.NewMetrics()
+	if a.tracing, err = telemetry.NewTracing(ctx, a.logger, version()); err != nil {
+		return err
+	}
+	a.closeWith(func() error {
+		// What a collector that is down can't take is lost, and no reason to
+		// exit with an error.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := a.tracing.Shutdown(ctx); err != nil {
+			a.logger.Warn("last traces are lost", "error", err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// openLog takes the data folder.
+func (a *App) openLog(ctx context.Context) (err error) {
+	a.log, err = eventlog.Open(ctx, eventlog.Config{
+		Dir: a.cfg.dataDir, Durability: a.cfg.durability, Logger: a.logger, Now: a.now,
+	})
+	switch {
+	case errors.Is(err, eventlog.ErrInUse):
+		return fmt.Errorf("--data %s is in use by another node: %w", a.cfg.dataDir, err)
+	case err != nil:
+		return fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
+	}
+	a.closeWith(a.log.Close)
+	if a.cfg.durability == eventlog.Relaxed {
+		a.logger.Warn("durability is relaxed: a power cut can take back up to a second of answered commands")
+	}
+	return nil
+}
+
+// openAuth makes the judges of tokens and of how often a user connects.
+func (a *App) openAuth(context.Context) (err error) {
+	secret := []byte(a.cfg.jwtSecret)
+	if a.cfg.dev && len(secret) == 0 {
+		if secret, err = makeDevKey(a.cfg.dataDir); err != nil {
+			return fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
+		}
+	}
+	a.signingKey = secret
+	a.verifier, err = auth.New(auth.Config{
+		Secret: secret, JWKSURL: a.cfg.jwksURL, Issuer: a.cfg.jwtIssuer, Audience: a.cfg.jwtAudience,
+		Logger: a.logger, Now: a.now,
+	})
+	if err != nil {
+		return fmt.Errorf("--jwks-url: %w", err)
+	}
+	a.limiter = auth.NewConnectLimiter(auth.LimiterConfig{New: a.cfg.connectRate, Now: a.now})
+	return nil
+}
+
+// openProjections opens the read models, a folder beside the log.
+func (a *App) openProjections(ctx context.Context) (err error) {
+	a.projections, err = projections.Open(ctx, projections.Config{
+		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.log,
+		AlertsRepeat: a.cfg.alertsRepeat, Logger: a.logger, Now: a.now,
+		Observe: projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed},
+	})
+	if err != nil {
+		return fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
+	}
+	a.closeWith(a.projections.Close)
+	return nil
+}
+
+// openDeciders makes the write path: the bus, and the actors behind it.
+func (a *App) openDeciders(context.Context) (err error) {
+	if a.system, err = actors.NewSystem(a.logger); err != nil {
+		return err
+	}
+	a.deciders, err = actors.NewDeciders(actors.DecidersConfig{
+		System: a.system, Log: a.log, Load: a.loadStream, Logger: a.logger, Now: a.now,
+		Observe: actors.Observe{Appended: a.metrics.Appended, Answered: a.metrics.Command},
+	})
+	if err != nil {
+		return err
+	}
+	a.closeWith(func() error { return a.deciders.Close(context.Background()) })
+	a.bus, err = commandbus.New(commandbus.Config{
+		Submit: a.deciders.Submit, TracerProvider: a.tracing.Provider, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	a.closeWith(func() error { return a.bus.Close(context.Background()) })
+	return nil
+}
+
+// loadStream gives the actor of a branch the state that the branches
+// projection keeps; other streams are short and read from the log.
+func (a *App) loadStream(ctx context.Context, stream string) (domain.State, uint64, error) {
+	return a.projections.LoadBranch(ctx, stream)
+}
+
+// openSockets makes the read path: feed, rooms and connections.
+func (a *App) openSockets(context.Context) (err error) {
+	if a.sockets, err = newSockets(a); err != nil {
+		return err
+	}
+	a.closeWith(func() error {
+		a.sockets.close()
+		return nil
+	})
+	return nil
+}
+
+// openHTTP puts everything that is served behind one server.
+func (a *App) openHTTP(context.Context) error {
+	api, err := httpapi.New(httpapi.Config{
+		Commands: a.bus.Do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
+		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request,
+		Tracing: a.tracing.Provider, Durability: a.log.Durability(),
+		AllowOrigin: a.cfg.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,
+		Version: version(), Logger: a.logger, Now: a.now,
+	})
+	if err != nil {
+		return err
+	}
+	a.metrics.Watch(telemetry.Sources{
+		Head:    func() uint64 { return a.log.Head().Seq },
+		Panics:  a.system.Panics,
+		Waiting: a.deciders.Queued,
+		Projections: func() (lags []telemetry.Lag) {
+			for _, s := range a.projections.Status() {
+				lags = append(lags, telemetry.Lag{Projection: s.Name, Records: s.LagEvents, Seconds: s.LagSeconds})
+			}
+			return lags
+		},
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", a.sockets)
+	mux.Handle("/", api)
+	a.server = httpapi.NewServer(mux, a.logger)
+	a.closeWith(a.server.Close)
+	return nil
+}
+
+// identify judges the token of a request.
+func (a *App) identify(r *http.Request) (domain.Identity, error) {
+	token, err := a.verifier.Verify(r.Context(), auth.FromHeader(r))
+	return token.Identity, err
+}
+
+// unready says why this node should get no traffic now.
+func (a *App) unready() (reasons []string) {
+	if a.draining.Load() {
+		reasons = append(reasons, "draining")
+	}
+	if err := a.verifier.Ready(); err != nil {
+		reasons = append(reasons, err.Error())
+	}
+	for _, s := range a.projections.Status() {
+		if s.State == projections.StateFailed {
+			reasons = append(reasons, "projection "+s.Name+" has failed: "+s.LastError)
+		}
+	}
+	if err := a.sockets.hub.Frozen(); err != nil {
+		reasons = append(reasons, "the feed stands still: "+err.Error())
+	}
+	return reasons
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"bms/actors"
+	"bms/projections"
+	"bms/transport/auth"
+	"bms/transport/commandbus"
+	"bms/transport/eventlog"
+	"bms/transport/telemetry"
+)
+
+// App is a node, wired. The log is in the middle: decisions go into it, read
+// models and sockets follow it, and nothing passes by it.
+//
+//	       HTTP                                   Socket.IO
+//	         │                                     │     ▲
+//	  ┌── httpapi ──────────┐       ┌── sockets ───┘     │ frames
+//	  │ queries     commands│       │commands            │
+//	  │                     ▼       ▼                    │
+//	  │                    commandbus                    │
+//	  │                         ▼                        │
+//	  │                     Deciders, an actor a stream  │
+//	  │                         ▼ append                 │
+//	  │      ┌── follow ─── eventlog ─── follow ──────> Hub: feed, rooms, connections
+//	  ▼      ▼                  ▲
+//	projections ── alerts ──────┘
+type App struct {
+	cfg    *serveConfig
+	logger *slog.Logger
+	now    func() time.Time
+
+	log         *eventlog.Log
+	verifier    *auth.Verifier
+	limiter     *auth.ConnectLimiter
+	projections *projections.Set
+	system      *actors.System
+	deciders    *actors.Deciders
+	bus         *commandbus.Bus
+	sockets     *sockets
+	metrics     *telemetry.Metrics
+	tracing     *telemetry.Tracing
+	listener    net.Listener
+	server      *http.Server
+	signingKey  []byte      // HS256; nil without one
+	draining    atomic.Bool // not ready any more
+
+	closers []func() error // in the order of opening
+}
+
+// drainTime bounds a stop: 15 s, less what closing files takes.
+const drainTime = 13 * time.Second
+
+// serve runs a node until the context ends.
+func serve(ctx context.Context, cfg *serveConfig, stdout, stderr io.Writer) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	app, err := openApp(ctx, cfg, newLogger(cfg, stderr))
+	if err != nil {
+		return err
+	}
+	if err := app.announce(stdout); err != nil {
+		return errors.Join(err, app.Close())
+	}
+	return errors.Join(app.Run(ctx), app.Close())
+}
+
+// openApp takes port and data folder and builds the node on them. Nothing runs
+// before Run. The error is one line that names the flag.
+func openApp(ctx context.Context, cfg *serveConfig, logger *slog.Logger) (*App, error) {
+	a := &App{cfg: cfg, logger: logger, now: time.Now}
+	for _, open := range []func(context.Context) error{
+		a.listen, a.openTelemetry, a.openLog, a.openAuth, a.openProjections, a.openDeciders, a.openSockets, a.openHTTP,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, a.Close())
+		}
+	}
+	return a, nil
+}
+
+// Run serves until the context ends, and then drains: it takes no more
+// commands and connections, finishes what it has, and returns nil. It returns
+// an error when a part of the node fails. It may be called once.
+func (a *App) Run(ctx context.Context) error {
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	g, work := errgroup.WithContext(work)
+	g.Go(func() error { return a.verifier.Run(work) })
+	g.Go(func() error { return a.projections.Run(work) })
+	g.Go(func() error { return a.bus.Run(work) })
+	g.Go(func() error {
+		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", a.listener.Addr(), err)
+		}
+		return nil
+	})
+	if a.cfg.demo {
+		demo := demo{do: a.bus.Do, logger: a.logger, now: a.now, run: uuid.NewString()}
+		g.Go(func() error {
+			if err := demo.Run(ctx); err != nil {
+				a.logger.Error("demo ends", "error", err) // the node goes on without it
+			}
+			return nil
+		})
+	}
+	select {
+	case <-ctx.Done():
+	case <-work.Done(): // a part has failed
+	}
+	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	a.drain(drained)
+	stopWork()
+	return g.Wait()
+}
+
+// drain ends what comes from outside, in order: sockets are asked to come
+// back, requests under way are answered, commands under way are decided.
+func (a *App) drain(ctx context.Context) {
+	a.logger.Info("draining")
+	a.draining.Store(true)
+	a.sockets.drain(ctx)
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"requests", a.server.Shutdown}, {"commands", a.bus.Close}, {"decisions", a.deciders.Close},
+	} {
+		if err := step.do(ctx); err != nil {
+			a.logger.Warn("draining took too long", "what", step.what, "error", err)
+		}
+	}
+}
+
+// Close lets go of everything, in the reverse order of opening. It is called
+// after Run has returned, or instead of Run.
+func (a *App) Close() error {
+	var errs []error
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		errs = append(errs, a.closers[i]())
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+func (a *App) closeWith(f func() error) { a.closers = append(a.closers, f) }
