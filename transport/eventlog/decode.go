@@ -21,9 +21,6 @@ var errDamaged = errors.New("record is damaged")
 // grown.
 func decode(row []driver.Value, scratch []byte) (*domain.Commit, uint64, []byte, error) {
 	v := (*[numColumns]driver.Value)(row)
-	if v[colEvents] == nil && v[colMessage] == nil {
-		v[colMessage] = []byte{} // the driver gives nil for an empty blob
-	}
 	seq, ok := v[colSeq].(int64)
 	sum, ok2 := v[colChecksum].(int64)
 	if !ok || !ok2 {
@@ -76,6 +73,9 @@ func commitOf(v *[numColumns]driver.Value) (*domain.Commit, error) {
 	message, is := v[colMessage].([]byte)
 	if !is {
 		return nil, errDamaged
+	}
+	if message == nil {
+		message = []byte{} // the driver gives nil for an empty blob
 	}
 	c.Message = message
 	return c, nil

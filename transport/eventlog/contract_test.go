@@ -1,0 +1,45 @@
+package eventlog
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+func TestContract(t *testing.T) {
+	for name, config := range map[string]Config{
+		"fsync":   {Durability: Fsync},
+		"relaxed": {Durability: Relaxed},
+		// Nothing is kept in memory: all reads come from the file.
+		"from_the_file": {RecentCommits: 1, RecentBytes: 1, Streams: 1, Readers: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eventlogtest.Test(t, func(t *testing.T) eventlogtest.Opened {
+				config := config
+				config.Dir = t.TempDir()
+				l := open(t, config)
+				shut := func() {
+					if err := l.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+				return eventlogtest.Opened{
+					Log:   l,
+					Close: shut,
+					Reopen: func() domain.Log {
+						shut()
+						l = open(t, config)
+						return l
+					},
+				}
+			})
+		})
+	}
+}
