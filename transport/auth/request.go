@@ -3,6 +3,8 @@ package auth
 import (
 	"net/http"
 	"strings"
+
+	"bms/domain"
 )
 
 const (
@@ -63,4 +65,11 @@ func subprotocols(r *http.Request) []string {
 		}
 	}
 	return all
+}
+
+// Identify verifies the token of a request's Authorization header: what an
+// HTTP API asks for. Its errors are Verify's.
+func (v *Verifier) Identify(r *http.Request) (domain.Identity, error) {
+	token, err := v.Verify(r.Context(), FromHeader(r))
+	return token.Identity, err
 }

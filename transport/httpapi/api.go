@@ -1,0 +1,215 @@
+package httpapi
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"bms/domain"
+)
+
+// handler answers a request or returns why not. Once it has written it returns
+// nil.
+type handler func(http.ResponseWriter, *http.Request) error
+
+// api is the handler behind all routes.
+type api struct {
+	cfg     Config
+	mux     *http.ServeMux
+	origins map[string]bool
+	tracer  trace.Tracer // nil for none
+	// methods are the methods of the routes, for Allow.
+	methods []string
+	// document is the OpenAPI document.
+	document []byte
+}
+
+// New makes the handler of the whole API. The error names the field of Config
+// that is wrong.
+func New(cfg Config) (http.Handler, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg.defaults()
+	a := &api{
+		cfg: cfg, mux: http.NewServeMux(), origins: map[string]bool{},
+		methods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
+	}
+	for _, origin := range cfg.CORSOrigins {
+		a.origins[origin] = true
+	}
+	if cfg.Tracing != nil {
+		a.tracer = cfg.Tracing.Tracer("bms/transport/httpapi")
+	}
+	routes := a.routes()
+	document, err := newDocument(cfg.Version, routes)
+	if err != nil {
+		return nil, err
+	}
+	a.document = document
+	for _, route := range routes {
+		a.mux.Handle(route.method+" "+route.path, a.serve(route.handle))
+	}
+	a.mux.Handle("/", a.serve(a.noRoute))
+	return a, nil
+}
+
+// ServeHTTP is around every request: the fence for panics, the header that
+// every answer has, cross-origin rules and the count.
+func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	w := &recorder{ResponseWriter: rw}
+	defer a.finish(w, r, start)
+
+	h := w.Header()
+	h["X-Content-Type-Options"] = nosniff
+	h["Referrer-Policy"] = noReferrer
+	h["X-Frame-Options"] = deny
+	h["Cache-Control"] = noStore
+	if len(a.origins) > 0 && a.crossOrigin(w, r) {
+		return
+	}
+	a.mux.ServeHTTP(w, a.traced(r))
+}
+
+// Values of headers that are the same for all answers; net/http doesn't change
+// them.
+var (
+	nosniff    = []string{"nosniff"}
+	noReferrer = []string{"no-referrer"}
+	deny       = []string{"DENY"}
+	noStore    = []string{"no-store"}
+	jsonType   = []string{"application/json"}
+)
+
+// finish ends a request: also one that panicked, which costs its connection if
+// the answer had begun and nothing else.
+func (a *api) finish(w *recorder, r *http.Request, start time.Time) {
+	if reason := recover(); reason != nil {
+		if reason == http.ErrAbortHandler { //nolint:errorlint // a sentinel that is thrown as it is
+			panic(reason)
+		}
+		a.cfg.Logger.ErrorContext(r.Context(), "request panicked", "method", r.Method, "route", route(r), "reason", reason, "stack", string(debug.Stack()))
+		if w.status != 0 {
+			a.observe(r, http.StatusInternalServerError, start)
+			panic(http.ErrAbortHandler)
+		}
+		writeProblem(w, internalError())
+	}
+	a.observe(r, w.status, start)
+}
+
+func (a *api) observe(r *http.Request, status int, start time.Time) {
+	if a.cfg.Observe != nil {
+		a.cfg.Observe(route(r), status, time.Since(start))
+	}
+}
+
+// route is the pattern that matched, "other" for none.
+func route(r *http.Request) string {
+	if r.Pattern == "" || r.Pattern == "/" {
+		return "other"
+	}
+	return r.Pattern
+}
+
+// serve makes an http.Handler of a handler: errors become answers, faults are
+// logged, both once and here.
+func (a *api) serve(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		end := a.span(r)
+		err := h(w, r)
+		if err == nil {
+			end(w.(*recorder).status, "")
+			return
+		}
+		rejection, unexpected := reject(err)
+		if unexpected {
+			a.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("method", r.Method),
+				slog.String("route", route(r)), slog.Any("error", err), slog.String("client", a.ClientAddr(r)))
+		}
+		writeProblem(w, rejection)
+		end(w.(*recorder).status, rejection.Code)
+	})
+}
+
+// noRoute answers what no route takes: 405 with Allow if the path has another
+// method, else 404.
+func (a *api) noRoute(w http.ResponseWriter, r *http.Request) error {
+	var allowed []string
+	probe := &http.Request{URL: r.URL, Host: r.Host}
+	for _, method := range a.methods {
+		probe.Method = method
+		if _, pattern := a.mux.Handler(probe); pattern != "/" && pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return domain.Reject(codeNotFound, "there is nothing at this address; see /docs")
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return domain.Reject(codeMethodNotAllowed, "this address takes %s", strings.Join(allowed, ", "))
+}
+
+// identify says who asks, as the log has them. A disabled user is nobody.
+func (a *api) identify(r *http.Request) (domain.Identity, error) {
+	id, err := a.cfg.Identify(r)
+	if err != nil {
+		return domain.Identity{}, err
+	}
+	id = a.cfg.Read.Identity(id)
+	if id.Disabled {
+		return domain.Identity{}, domain.Reject(domain.CodeUnauthorized, "the user is disabled; ask an admin")
+	}
+	return id, nil
+}
+
+// recorder remembers the status that was written.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// largeAnswer is what may not fit into a socket's buffer at once.
+const largeAnswer = 64 << 10
+
+// writeBody writes an answer whole. The client of a large one has 30 seconds
+// to take it. A write that fails has lost its client, and there is nobody to
+// tell.
+func writeBody(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if len(body) < largeAnswer {
+		_, _ = w.Write(body)
+		return
+	}
+	control := http.NewResponseController(w)
+	deadline := control.SetWriteDeadline(time.Now().Add(30*time.Second)) == nil
+	_, _ = w.Write(body)
+	if deadline && errors.Is(control.Flush(), nil) {
+		_ = control.SetWriteDeadline(time.Time{})
+	}
+}

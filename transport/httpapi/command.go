@@ -1,0 +1,176 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"bms/domain"
+	"bms/projections"
+)
+
+// maxKey bounds an Idempotency-Key, in bytes.
+const maxKey = domain.MaxCommandID
+
+// command handles a row of the table of commands.
+func (a *api) command(row commandRoute) handler {
+	users := row.command == domain.CommandSetUser || row.command == domain.CommandChangeUser
+	return func(w http.ResponseWriter, r *http.Request) error {
+		id, err := a.identify(r)
+		if err != nil {
+			return err
+		}
+		if _, err := readParams(r, nil); err != nil {
+			return err
+		}
+		cmd := domain.Command{Type: row.command, Identity: id}
+		if err := a.name(r, &cmd); err != nil {
+			return err
+		}
+		body, rejection := a.readCommand(w, r, row)
+		if rejection != nil {
+			return rejection
+		}
+		cmd.Body = body
+		if row.branch != nil {
+			cmd.BranchID = row.branch(r, body)
+		}
+		cmd.Fingerprint = Fingerprint(cmd.Type, cmd.BranchID, body)
+		cmd.At = a.cfg.Now()
+		cmd.Metadata = metadata(r)
+
+		ctx, cancel := context.WithTimeout(r.Context(), a.cfg.CommandTimeout)
+		defer cancel()
+		commit, err := a.cfg.Commands(ctx, cmd)
+		if err != nil {
+			return err
+		}
+		if users {
+			a.awaitUsers(ctx, commit)
+		}
+		answer := getBuffer()
+		defer putBuffer(answer)
+		answer.Write(domain.AppendAnswer(answer.AvailableBuffer(), commit, a.cfg.Durability))
+		w.Header()["Content-Type"] = jsonType
+		writeBody(w, row.status, answer.Bytes())
+		return nil
+	}
+}
+
+// awaitUsers waits until the users' directory has a commit, so that the next
+// request is judged by it. The commit is durable whatever comes of the wait.
+func (a *api) awaitUsers(ctx context.Context, commit *domain.Commit) {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadTimeout)
+	defer cancel()
+	if err := a.cfg.Read.WaitFor(ctx, projections.Users, commit.Position); err != nil {
+		a.cfg.Logger.WarnContext(ctx, "the users' directory is behind a change of a user", "pos", commit.Position, "error", err)
+	}
+}
+
+// name gives a command its id: the Idempotency-Key, else a new one.
+func (a *api) name(r *http.Request, cmd *domain.Command) error {
+	switch keys := r.Header["Idempotency-Key"]; len(keys) {
+	case 0:
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		cmd.ID = id.String()
+	case 1:
+		if !validKey(keys[0]) {
+			return domain.Invalid(domain.FieldError{Field: "Idempotency-Key", Message: "must be 1 to 255 printable ASCII characters"})
+		}
+		cmd.ID, cmd.Keyed = keys[0], true
+	default:
+		return domain.Invalid(domain.FieldError{Field: "Idempotency-Key", Message: "is there twice"})
+	}
+	return nil
+}
+
+func validKey(key string) bool {
+	if key == "" || len(key) > maxKey {
+		return false
+	}
+	for i := range len(key) {
+		if key[i] < 0x20 || key[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// buffers hold bodies and answers while they are read and written.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func getBuffer() *bytes.Buffer {
+	buf := buffers.Get().(*bytes.Buffer)
+	buf.Reset()
+	return buf
+}
+
+// putBuffer gives a buffer back, unless it has grown large.
+func putBuffer(buf *bytes.Buffer) {
+	if buf.Cap() <= largeAnswer {
+		buffers.Put(buf)
+	}
+}
+
+// readCommand reads and decodes the body. Nothing of the buffer outlives it:
+// decoding copies.
+func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRoute) (any, *domain.Rejection) {
+	buf := getBuffer()
+	defer putBuffer(buf)
+	if rejection := a.readBody(w, r, buf); rejection != nil {
+		return nil, rejection
+	}
+	raw := buf.Bytes()
+	if r.Method == http.MethodDelete && len(bytes.TrimSpace(raw)) == 0 {
+		raw = []byte("{}")
+	}
+	return decodeBody(row.command, raw, row.bind(r))
+}
+
+// readBody reads a body of at most MaxBody bytes within BodyTimeout. The type
+// that the client gives it is not looked at: a body that isn't the JSON of the
+// schema is refused as such, and a token is nothing a browser adds by itself.
+func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer) *domain.Rejection {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return domain.Reject(codeUnsupportedCoding, "send the body without Content-Encoding")
+	}
+	if r.ContentLength > a.cfg.MaxBody {
+		return a.tooLarge()
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	control := http.NewResponseController(w)
+	// A server that can't set deadlines (a test's recorder) has no slow clients.
+	deadline := control.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout)) == nil
+	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, a.cfg.MaxBody))
+	if deadline {
+		_ = control.SetReadDeadline(time.Time{})
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, new(*http.MaxBytesError)):
+		return a.tooLarge()
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return domain.Invalid(domain.FieldError{Field: "body", Message: "ends before its Content-Length"})
+	default:
+		w.Header().Set("Connection", "close")
+		return domain.Invalid(domain.FieldError{Field: "body", Message: "could not be read in time"})
+	}
+}
+
+func (a *api) tooLarge() *domain.Rejection {
+	r := domain.Reject(codeBodyTooLarge, "the body has more than %d bytes", a.cfg.MaxBody)
+	r.Details = map[string]any{"limit": a.cfg.MaxBody}
+	return r
+}

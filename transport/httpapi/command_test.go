@@ -1,0 +1,230 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"bms/domain"
+)
+
+func Test_a_sale_is_answered_as_the_contract_says(t *testing.T) {
+	s := stocked(t, nil)
+	a := s.send("staff", "POST", "/api/branches/b1/transactions",
+		`{"transactionId":"t1","kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":2}]}`, "Idempotency-Key", "till-1/17")
+	if a.status != http.StatusCreated || a.header.Get("Content-Type") != "application/json" {
+		t.Fatalf("%d %s %s", a.status, a.header.Get("Content-Type"), a.body)
+	}
+	c, err := s.log.FindCommand(t.Context(), "sam", "till-1/17")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := string(domain.AppendAnswer(nil, c, domain.DurabilityFsync)); a.body != want {
+		t.Errorf("answer %s\nwant   %s", a.body, want)
+	}
+	for _, part := range []string{`"commandId":"till-1/17"`, `"durability":"fsync"`, `"type":"transaction:created"`, `"type":"inventory:updated"`, `"timestamp":"2026-03-01T12:00:00.000Z"`, `"result":{"transactionId":"t1","status":"completed","totalMinor":300,"currency":"EUR"}`} {
+		if !strings.Contains(a.body, part) {
+			t.Errorf("answer %s lacks %s", a.body, part)
+		}
+	}
+}
+
+// Invariant 3, at this edge.
+func Test_a_repeated_key_gives_the_same_bytes_and_one_effect(t *testing.T) {
+	s := stocked(t, nil)
+	before := s.log.len()
+	answers := make([]answer, 100)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() {
+			answers[i] = s.send("staff", "POST", "/api/branches/b1/inventory/adjustments", `{"productId":"cola","delta":-1,"reason":"broken"}`, "Idempotency-Key", "k1")
+		})
+	}
+	all.Wait()
+	for i, a := range answers {
+		if a.status != http.StatusCreated || a.body != answers[0].body {
+			t.Fatalf("answer %d: %d %s\nwant %s", i, a.status, a.body, answers[0].body)
+		}
+	}
+	if got := s.log.len() - before; got != 1 {
+		t.Errorf("%d commits, want 1", got)
+	}
+	spaced := s.send("staff", "POST", "/api/branches/b1/inventory/adjustments", " {\"reason\": \"broken\", \"delta\": -1,\n\"productId\": \"cola\"} ", "Idempotency-Key", "k1")
+	if spaced.body != answers[0].body {
+		t.Errorf("the same body written differently: %d %s", spaced.status, spaced.body)
+	}
+	s.send("staff", "POST", "/api/branches/b1/inventory/adjustments", `{"productId":"cola","delta":-2,"reason":"broken"}`, "Idempotency-Key", "k1").refused(t, domain.CodeIdempotencyMismatch)
+	s.send("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":1}`, "Idempotency-Key", "k1").refused(t, domain.CodeIdempotencyMismatch)
+	if a := s.send("manager", "POST", "/api/branches/b1/inventory/adjustments", `{"productId":"cola","delta":-1,"reason":"broken"}`, "Idempotency-Key", "k1"); a.status != http.StatusCreated || a.body == answers[0].body {
+		t.Errorf("another user's key: %d %s, want an effect of its own", a.status, a.body)
+	}
+}
+
+func Test_idempotency_keys_that_are_none(t *testing.T) {
+	s := stocked(t, nil)
+	for name, key := range map[string]string{"empty": "", "too_long": strings.Repeat("k", 256), "control": "a\x01b", "not_ASCII": "schlüssel"} {
+		t.Run(name, func(t *testing.T) {
+			p := s.send("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":1}`, "Idempotency-Key", key).refused(t, domain.CodeValidation)
+			if p.fields() != "Idempotency-Key" {
+				t.Errorf("fields %q, want Idempotency-Key", p.fields())
+			}
+		})
+	}
+	t.Run("twice", func(t *testing.T) {
+		r, _ := http.NewRequestWithContext(t.Context(), "PUT", "/", nil)
+		r.Header["Idempotency-Key"] = []string{"a", "b"}
+		if err := (&api{}).name(r, &domain.Command{}); err == nil {
+			t.Error("no error, want one")
+		}
+	})
+}
+
+func Test_commands_reach_the_bus_as_they_should(t *testing.T) {
+	tests := []struct {
+		method, path, body string
+		want               domain.Command
+	}{
+		{"POST", "/api/branches", `{"branchId":"b9","name":"Ost"}`, domain.Command{Type: domain.CommandOpenBranch, BranchID: "b9", Body: domain.OpenBranch{BranchID: "b9", Name: "Ost"}}},
+		{"DELETE", "/api/branches/b1/products/p1", ``, domain.Command{Type: domain.CommandDeleteProduct, BranchID: "b1", Body: domain.DeleteProduct{ProductID: "p1"}}},
+		{"DELETE", "/api/branches/b1/products/p1", `{}`, domain.Command{Type: domain.CommandDeleteProduct, BranchID: "b1", Body: domain.DeleteProduct{ProductID: "p1"}}},
+		{"PUT", "/api/branches/b1/products/p1/stock", `{"counted":-0}`, domain.Command{Type: domain.CommandCountStock, BranchID: "b1", Body: domain.CountStock{ProductID: "p1"}}},
+		{"PUT", "/api/branches/b1/products/p1/stock", `{"productId":"p1","counted":4}`, domain.Command{Type: domain.CommandCountStock, BranchID: "b1", Body: domain.CountStock{ProductID: "p1", Counted: 4}}},
+		{"POST", "/api/branches/b1/transactions/t1/status", `{"status":"voided","reason":"wrong"}`, domain.Command{Type: domain.CommandSetTransactionStatus, BranchID: "b1", Body: domain.SetTransactionStatus{TransactionID: "t1", Status: "voided", Reason: "wrong"}}},
+		{"POST", "/api/notifications", `{"audience":"branch:b1","severity":"info","title":"a","message":"b"}`, domain.Command{Type: domain.CommandSendNotification, Body: domain.SendNotification{Audience: "branch:b1", Severity: "info", Title: "a", Message: "b"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.method+"_"+tt.want.Type, func(t *testing.T) {
+			var got domain.Command
+			s := newShop(t, func(c *Config) {
+				c.Commands = func(_ context.Context, cmd domain.Command) (*domain.Commit, error) {
+					got = cmd
+					return nil, domain.Reject(domain.CodeBusy, "enough seen")
+				}
+			})
+			s.send("manager", tt.method, tt.path, tt.body, "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").refused(t, domain.CodeBusy)
+			if got.Type != tt.want.Type || got.BranchID != tt.want.BranchID || !reflect.DeepEqual(got.Body, tt.want.Body) {
+				t.Errorf("command %+v, want %+v", got, tt.want)
+			}
+			if got.ID == "" || got.Keyed || !got.At.Equal(noon) || got.Identity.UserID != "mia" || got.Fingerprint == "" {
+				t.Errorf("command %+v is not complete", got)
+			}
+			if want := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"; got.Metadata["traceparent"] != want {
+				t.Errorf("traceparent %q, want %q", got.Metadata["traceparent"], want)
+			}
+		})
+	}
+}
+
+func Test_an_id_of_the_body_must_be_the_path_s(t *testing.T) {
+	s := stocked(t, nil)
+	p := s.send("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"productId":"fanta","counted":1}`).refused(t, domain.CodeValidation)
+	if p.fields() != "productId" {
+		t.Errorf("fields %q, want productId", p.fields())
+	}
+	p = s.send("admin", "PATCH", "/api/branches/b%201", `{"name":"x"}`).refused(t, domain.CodeValidation)
+	if p.fields() != "branchId" {
+		t.Errorf("fields %q, want branchId", p.fields())
+	}
+}
+
+// A change of a user is in force for the next request, without a wait between.
+func Test_rights_change_at_once(t *testing.T) {
+	s := stocked(t, nil)
+	s.must("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":8}`)
+	for i := range 20 {
+		s.must("admin", "PUT", "/api/users/sam", `{"role":"staff","branches":["b2"],"disabled":false,"name":"Sam"}`)
+		s.send("staff", "GET", "/api/branches/b1/inventory", "").refused(t, domain.CodeBranchForbidden)
+		s.send("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":8}`).refused(t, domain.CodeBranchForbidden)
+		s.must("admin", "PATCH", "/api/users/sam", `{"branches":["b1"]}`)
+		s.must("staff", "GET", "/api/branches/b1/inventory", "")
+		s.must("staff", "PUT", "/api/branches/b1/products/cola/stock", fmt.Sprintf(`{"counted":%d}`, i+10))
+	}
+	s.must("admin", "PATCH", "/api/users/sam", `{"disabled":true}`)
+	s.send("staff", "GET", "/api/branches/b1/inventory", "").refused(t, domain.CodeUnauthorized)
+	s.send("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":8}`).refused(t, domain.CodeUnauthorized)
+}
+
+func Test_every_code_has_its_status(t *testing.T) {
+	want := map[int]string{
+		400: "validation invalid_quantity overflow occurred_at_invalid",
+		401: "unauthorized token_expired",
+		403: "role_forbidden branch_forbidden forbidden_namespace",
+		404: "unknown_branch unknown_product unknown_transaction unknown_user",
+		409: "insufficient_stock version_conflict duplicate_sku product_deleted branch_closed invalid_transition over_refund transfer_state",
+		413: "batch_too_large", 422: "idempotency_mismatch", 429: "busy rate_limited", 503: "log_unavailable draining overloaded",
+	}
+	for status, codes := range want {
+		for code := range strings.SplitSeq(codes, " ") {
+			s := newShop(t, func(c *Config) {
+				c.Commands = func(context.Context, domain.Command) (*domain.Commit, error) {
+					r := domain.Reject(code, "because")
+					r.Details = map[string]any{"lines": []int{1}, "retryAfter": 7, "status": 999, "code": "x"}
+					return nil, fmt.Errorf("wrapped: %w", r)
+				}
+			})
+			a := s.send("admin", "POST", "/api/branches", `{"branchId":"b1","name":"x"}`)
+			a.refused(t, code)
+			if a.status != status {
+				t.Errorf("%s: status %d, want %d", code, a.status, status)
+			}
+			if !strings.Contains(a.body, `"lines":[1]`) {
+				t.Errorf("%s: %s lacks its details", code, a.body)
+			}
+			if (status == 429 || status == 503) && a.header.Get("Retry-After") != "7" {
+				t.Errorf("%s: Retry-After %q, want 7", code, a.header.Get("Retry-After"))
+			}
+			if (status == 401) != (a.header.Get("WWW-Authenticate") != "") {
+				t.Errorf("%s: WWW-Authenticate %q", code, a.header.Get("WWW-Authenticate"))
+			}
+		}
+	}
+}
+
+func Test_refusals_of_the_deciders_come_through(t *testing.T) {
+	s := stocked(t, nil)
+	s.must("admin", "POST", "/api/branches/b1/products", `{"productId":"gone","sku":"G","name":"Gone","priceMinor":1,"currency":"EUR"}`)
+	s.must("admin", "DELETE", "/api/branches/b1/products/gone", "")
+	s.must("staff", "POST", "/api/branches/b1/transactions", `{"transactionId":"t1","kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":1}]}`)
+	tests := []struct{ who, method, path, body, want string }{
+		{"", "POST", "/api/branches", `{}`, domain.CodeUnauthorized},
+		{"expired", "POST", "/api/branches", `{}`, domain.CodeTokenExpired},
+		{"staff", "POST", "/api/branches", `{"branchId":"b3","name":"x"}`, domain.CodeRoleForbidden},
+		{"staff", "POST", "/api/branches/b1/products", `{"sku":"x","name":"x","priceMinor":1,"currency":"EUR"}`, domain.CodeRoleForbidden},
+		{"stranger", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":1}`, domain.CodeBranchForbidden},
+		{"admin", "PUT", "/api/branches/b9/products/cola/stock", `{"counted":1}`, domain.CodeUnknownBranch},
+		{"admin", "PUT", "/api/branches/b1/products/fanta/stock", `{"counted":1}`, domain.CodeUnknownProduct},
+		{"admin", "PUT", "/api/branches/b1/products/gone/stock", `{"counted":1}`, domain.CodeProductDeleted},
+		{"admin", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":1,"expectedVersion":99}`, domain.CodeVersionConflict},
+		{"admin", "POST", "/api/branches/b1/products", `{"sku":"C-1","name":"x","priceMinor":1,"currency":"EUR"}`, domain.CodeDuplicateSKU},
+		{"staff", "POST", "/api/branches/b1/transactions", `{"kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":1000}]}`, domain.CodeInsufficientStock},
+		{"staff", "POST", "/api/branches/b1/transactions", `{"kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":0}]}`, domain.CodeInvalidQuantity},
+		{"staff", "POST", "/api/branches/b1/transactions", `{"kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":1}],"occurredAt":"2031-01-01T00:00:00Z"}`, domain.CodeOccurredAtInvalid},
+		{"staff", "POST", "/api/branches/b1/transactions/t1/status", `{"status":"voided","reason":"x"}`, domain.CodeRoleForbidden},
+		{"manager", "POST", "/api/branches/b1/transactions/t1/status", `{"status":"failed","reason":"x"}`, domain.CodeInvalidTransition},
+		{"manager", "POST", "/api/branches/b1/transactions/t1/status", `{"status":"partially_refunded","reason":"x","lines":[{"productId":"cola","quantity":2}]}`, domain.CodeOverRefund},
+		{"manager", "POST", "/api/branches/b1/transactions/t9/status", `{"status":"voided","reason":"x"}`, domain.CodeUnknownTransaction},
+		{"admin", "PATCH", "/api/users/nobody", `{"disabled":true}`, domain.CodeUnknownUser},
+		{"manager", "POST", "/api/notifications", `{"audience":"branch:b2","severity":"info","title":"a","message":"b"}`, domain.CodeBranchForbidden},
+	}
+	before := s.log.len()
+	for _, tt := range tests {
+		t.Run(tt.want+"_"+tt.method+tt.path, func(t *testing.T) {
+			s.send(tt.who, tt.method, tt.path, tt.body).refused(t, tt.want)
+		})
+	}
+	if got := s.log.len(); got != before {
+		t.Errorf("%d commits by refused commands, want none", got-before)
+	}
+	var p struct {
+		Lines []domain.ShortLine `json:"lines"`
+	}
+	a := s.send("staff", "POST", "/api/branches/b1/transactions", `{"kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":1000}]}`)
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil || len(p.Lines) != 1 || p.Lines[0].ProductID != "cola" || p.Lines[0].Available != 9 || p.Lines[0].Asked != 1000 {
+		t.Errorf("lines %+v of %s, want cola with 9 of 1000", p.Lines, a.body)
+	}
+}

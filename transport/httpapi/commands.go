@@ -1,0 +1,111 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"bms/domain"
+)
+
+// commandRoute is a row of the table of commands.
+type commandRoute struct {
+	method, path string
+	command      string
+	status       int // on success
+	// bind puts the ids of the path into the body.
+	bind func(*http.Request) binder
+	// branch is where the branch's id comes from; nil for none.
+	branch  func(*http.Request, any) string
+	summary string
+	roles   string
+}
+
+// commandRoutes is every command that HTTP takes.
+var commandRoutes = []commandRoute{
+	{
+		"POST", "/api/branches", domain.CommandOpenBranch, http.StatusCreated,
+		nothing, func(_ *http.Request, body any) string { return body.(domain.OpenBranch).BranchID },
+		"Open a branch", "admin",
+	},
+	{
+		"PATCH", "/api/branches/{b}", domain.CommandChangeBranch, http.StatusOK,
+		nothing, pathBranch,
+		"Rename, close or reopen a branch", "admin",
+	},
+	{
+		"POST", "/api/branches/{b}/products", domain.CommandCreateProduct, http.StatusCreated,
+		nothing, pathBranch,
+		"Create a product", "manager of the branch, admin",
+	},
+	{
+		"PATCH", "/api/branches/{b}/products/{p}", domain.CommandChangeProduct, http.StatusOK,
+		fromPath("p", "productId", func(b *domain.ChangeProduct) *string { return &b.ProductID }), pathBranch,
+		"Change a product", "manager of the branch, admin",
+	},
+	{
+		"DELETE", "/api/branches/{b}/products/{p}", domain.CommandDeleteProduct, http.StatusOK,
+		fromPath("p", "productId", func(b *domain.DeleteProduct) *string { return &b.ProductID }), pathBranch,
+		"Take a product out of the range", "manager of the branch, admin",
+	},
+	{
+		"PUT", "/api/branches/{b}/products/{p}/stock", domain.CommandCountStock, http.StatusOK,
+		fromPath("p", "productId", func(b *domain.CountStock) *string { return &b.ProductID }), pathBranch,
+		"Set the stock to what was counted", "any role of the branch",
+	},
+	{
+		"POST", "/api/branches/{b}/inventory/adjustments", domain.CommandAdjustStock, http.StatusCreated,
+		nothing, pathBranch,
+		"Change the stock of a product by a difference", "any role of the branch",
+	},
+	{
+		"POST", "/api/branches/{b}/transactions", domain.CommandCreateTransaction, http.StatusCreated,
+		nothing, pathBranch,
+		"Record a sale or a purchase: all lines or none", "any role of the branch",
+	},
+	{
+		"POST", "/api/branches/{b}/transactions/{t}/status", domain.CommandSetTransactionStatus, http.StatusOK,
+		fromPath("t", "transactionId", func(b *domain.SetTransactionStatus) *string { return &b.TransactionID }), pathBranch,
+		"Complete, void, fail or refund a transaction", "any role of the branch; refunds and voids: manager, admin",
+	},
+	{
+		"PUT", "/api/users/{u}", domain.CommandSetUser, http.StatusOK,
+		fromPath("u", "userId", func(b *domain.SetUser) *string { return &b.UserID }), nil,
+		"Say all that a user is; it beats what a token says", "admin",
+	},
+	{
+		"PATCH", "/api/users/{u}", domain.CommandChangeUser, http.StatusOK,
+		fromPath("u", "userId", func(b *domain.ChangeUser) *string { return &b.UserID }), nil,
+		"Change some of what a user is", "admin",
+	},
+	{
+		"POST", "/api/notifications", domain.CommandSendNotification, http.StatusCreated,
+		nothing, nil,
+		"Send a message to a room", "manager of the branch, admin",
+	},
+}
+
+// binder puts ids into a body. It returns what is wrong with one that the body
+// has in another way.
+type binder func(body any) (any, *domain.FieldError)
+
+func nothing(*http.Request) binder {
+	return func(body any) (any, *domain.FieldError) { return body, nil }
+}
+
+// fromPath binds an id of the path to a body's field. A body that has the id
+// as well must have the same.
+func fromPath[B any](param, name string, field func(*B) *string) func(*http.Request) binder {
+	return func(r *http.Request) binder {
+		return func(body any) (any, *domain.FieldError) {
+			b := body.(B)
+			id := field(&b)
+			if value := r.PathValue(param); *id == "" {
+				*id = value
+			} else if *id != value {
+				return nil, &domain.FieldError{Field: name, Message: "is not the one of the path; leave it out"}
+			}
+			return b, nil
+		}
+	}
+}
+
+func pathBranch(r *http.Request, _ any) string { return r.PathValue("b") }

@@ -1,0 +1,162 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"bms/actors"
+	"bms/domain"
+	"bms/projections"
+)
+
+// Config is what the API needs. Commands, Identify, Read and Log must be
+// given.
+type Config struct {
+	// Commands has a command decided and returns its commit once it is
+	// durable; a *domain.Rejection for a "no". A command that is repeated
+	// under its key gives the commit it gave before.
+	Commands func(context.Context, domain.Command) (*domain.Commit, error)
+	// Identify reads who asks off a request's token. The error is a
+	// *domain.Rejection.
+	Identify func(*http.Request) (domain.Identity, error)
+	// Read is the read models, and what the log says of users.
+	Read *projections.Set
+	// Log is read by GET /api/events.
+	Log interface {
+		domain.Reader
+		domain.Follower
+	}
+	// Sockets is who is connected. Nil means that this node takes nobody.
+	Sockets Sockets
+	// Started is when the node started. Zero value means now.
+	Started time.Time
+	// Ready says why this node should get no traffic now; empty for ready.
+	// Nil means always ready.
+	Ready func() []string
+	// Metrics answers GET /metrics. Nil means there is no such route.
+	Metrics http.Handler
+	// Observe is told of each request: the route's pattern ("other" for
+	// none), the status, and how long it took. Nil means nobody.
+	Observe func(route string, status int, took time.Duration)
+	// Tracing makes a span per request of a sampled trace. Nil means none;
+	// trace context goes on to the log all the same.
+	Tracing trace.TracerProvider
+	// Durability is said in every answer. Default: domain.DurabilityFsync.
+	Durability string
+	// CORSOrigins are the origins whose pages may read answers, exactly as
+	// browsers send them: scheme, host and port. None by default.
+	CORSOrigins []string
+	// TrustedProxies are the only ones whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// MaxBody bounds a request's body, in bytes. Zero value means 1 MB.
+	MaxBody int64
+	// BodyTimeout bounds how long a body may take to arrive. Zero value means
+	// 10 seconds.
+	BodyTimeout time.Duration
+	// CommandTimeout bounds the wait for a command's answer, whose outcome is
+	// unknown then. Zero value means 10 seconds.
+	CommandTimeout time.Duration
+	// ReadTimeout bounds the wait for a read model to reach minPos. Zero value
+	// means 5 seconds.
+	ReadTimeout time.Duration
+	// Version is the API's version in the OpenAPI document. Default: "1.0.0".
+	Version string
+	// Logger gets a line per fault. Nil means none.
+	Logger *slog.Logger
+	// Now is the clock. Nil means time.Now.
+	Now func() time.Time
+}
+
+// Sockets is what the API shows of the socket side: an *actors.Hub.
+type Sockets interface {
+	Stats() actors.HubStats
+	Connections() []actors.ConnectionInfo
+	RoomInfos() []actors.RoomInfo
+	// Kick ends a connection, which is not to come back by itself. It reports
+	// whether there was one.
+	Kick(sid string) bool
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Commands == nil:
+		return errors.New("httpapi: Commands is not set")
+	case c.Identify == nil:
+		return errors.New("httpapi: Identify is not set")
+	case c.Read == nil:
+		return errors.New("httpapi: Read is not set")
+	case c.Log == nil:
+		return errors.New("httpapi: Log is not set")
+	}
+	for _, origin := range c.CORSOrigins {
+		if err := CheckOrigin(origin); err != nil {
+			return fmt.Errorf("httpapi: CORSOrigins: %w", err)
+		}
+	}
+	if c.MaxBody < 0 {
+		return fmt.Errorf("httpapi: MaxBody is %d", c.MaxBody)
+	}
+	return nil
+}
+
+func (c *Config) defaults() {
+	if c.Sockets == nil {
+		c.Sockets = noSockets{}
+	}
+	if c.Ready == nil {
+		c.Ready = func() []string { return nil }
+	}
+	if c.Durability == "" {
+		c.Durability = domain.DurabilityFsync
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = 1_000_000
+	}
+	if c.BodyTimeout == 0 {
+		c.BodyTimeout = 10 * time.Second
+	}
+	if c.CommandTimeout == 0 {
+		c.CommandTimeout = 10 * time.Second
+	}
+	if c.ReadTimeout == 0 {
+		c.ReadTimeout = 5 * time.Second
+	}
+	if c.Version == "" {
+		c.Version = "1.0.0"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Started.IsZero() {
+		c.Started = c.Now()
+	}
+}
+
+// CheckOrigin says what is wrong with an origin of the list: it is to be
+// exactly what a browser sends, https://shop.example or http://localhost:5173.
+func CheckOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+		return fmt.Errorf("%q is not an origin such as https://shop.example", origin)
+	}
+	return nil
+}
+
+// noSockets stands for a node that takes none.
+type noSockets struct{}
+
+func (noSockets) Stats() actors.HubStats               { return actors.HubStats{} }
+func (noSockets) Connections() []actors.ConnectionInfo { return nil }
+func (noSockets) RoomInfos() []actors.RoomInfo         { return nil }
+func (noSockets) Kick(string) bool                     { return false }

@@ -1,0 +1,213 @@
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"bms/domain"
+)
+
+// Metrics is the metric set of a node.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	commands        *prometheus.CounterVec   // type, outcome
+	commandDuration *prometheus.HistogramVec // type
+	appendDuration  prometheus.Histogram
+	appendCommits   prometheus.Histogram
+	appendFailures  prometheus.Counter
+	loadDuration    prometheus.Histogram
+	loadFailures    prometheus.Counter
+
+	connections *prometheus.GaugeVec   // namespace
+	connects    *prometheus.CounterVec // namespace
+	disconnects *prometheus.CounterVec // namespace, reason
+	refusals    *prometheus.CounterVec // reason
+	fed         prometheus.Counter
+	deliveries  prometheus.Counter
+	delivered   prometheus.Counter
+	writes      prometheus.Counter
+	deliverLag  prometheus.Histogram
+
+	folded      *prometheus.CounterVec // projection
+	foldErrors  *prometheus.CounterVec // projection
+	foldSeconds *prometheus.CounterVec // projection
+	alerts      prometheus.Counter
+
+	requests        *prometheus.CounterVec   // route, status
+	requestDuration *prometheus.HistogramVec // route
+
+	commandTypes, namespaces  allowed
+	outcomes, reasons, routes *bounded
+	projections               *bounded
+}
+
+// NewMetrics makes the metric set, with Go's and the process's own metrics
+// beside it.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		commandTypes: allow(domain.CommandOpenBranch, domain.CommandChangeBranch, domain.CommandCreateProduct,
+			domain.CommandChangeProduct, domain.CommandDeleteProduct, domain.CommandCountStock, domain.CommandAdjustStock,
+			domain.CommandCreateTransaction, domain.CommandSetTransactionStatus, domain.CommandSetUser,
+			domain.CommandChangeUser, domain.CommandSendNotification),
+		namespaces:  allow(domain.NamespaceAll, domain.NamespacePOS, domain.NamespaceAdmin),
+		outcomes:    bound(64),
+		reasons:     bound(64),
+		routes:      bound(128),
+		projections: bound(32),
+	}
+	// From 50 µs to 13 s in steps of two: an fsync is between 0.1 and 10 ms.
+	durations := prometheus.ExponentialBuckets(0.00005, 2, 19)
+	m.commands = m.counters("bms_commands_total", "Commands by type and outcome: accepted, fault or the code of the rejection.", "type", "outcome")
+	m.commandDuration = m.histograms("bms_command_duration_seconds", "From the acceptance of a command to its answer.", durations, "type")
+	m.appendDuration = m.histogram("bms_log_append_duration_seconds", "One append of the log, until it is durable.", durations)
+	m.appendCommits = m.histogram("bms_log_append_commits", "Commits that became durable together.", prometheus.ExponentialBuckets(1, 2, 12))
+	m.appendFailures = m.counter("bms_log_append_failures_total", "Appends that failed or whose outcome is unknown.")
+	m.loadDuration = m.histogram("bms_stream_load_duration_seconds", "One load of a stream's state.", durations)
+	m.loadFailures = m.counter("bms_stream_load_failures_total", "Loads that failed.")
+
+	m.connections = m.gauges("bms_connections", "Open namespace connections.", "namespace")
+	m.connects = m.counters("bms_connects_total", "Namespace connections accepted.", "namespace")
+	m.disconnects = m.counters("bms_disconnects_total", "Namespace connections ended, by reason.", "namespace", "reason")
+	m.refusals = m.counters("bms_connect_refusals_total", "Connections refused, by code.", "reason")
+	m.fed = m.counter("bms_feed_events_total", "Events that the feed took from the log.")
+	m.deliveries = m.counter("bms_deliveries_total", "Events written to sockets.")
+	m.delivered = m.counter("bms_delivered_bytes_total", "Bytes of events written to sockets.")
+	m.writes = m.counter("bms_delivery_writes_total", "Writes in which those events went out.")
+	m.deliverLag = m.histogram("bms_delivery_lag_seconds", "From the decision of an event to its write to a socket, for the last event of a write.", durations)
+
+	m.folded = m.counters("bms_projection_events_total", "Events folded.", "projection")
+	m.foldSeconds = m.counters("bms_projection_fold_seconds_total", "Time spent folding.", "projection")
+	m.foldErrors = m.counters("bms_projection_errors_total", "Errors that stopped a projection, for a moment or for good.", "projection")
+	m.alerts = m.counter("bms_alerts_total", "Low-stock alerts appended.")
+
+	m.requests = m.counters("bms_http_requests_total", "HTTP requests by route and status.", "route", "status")
+	m.requestDuration = m.histograms("bms_http_request_duration_seconds", "HTTP requests, until the handler returned.", durations, "route")
+
+	m.registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Registry is where further metrics may be registered.
+func (m *Metrics) Registry() prometheus.Registerer { return m.registry }
+
+// Handler answers a scrape.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Command counts a command's answer: its outcome is "accepted", "fault", or the
+// code of a rejection.
+func (m *Metrics) Command(commandType, outcome string, took time.Duration) {
+	commandType = m.commandTypes.value(commandType)
+	m.commands.WithLabelValues(commandType, m.outcomes.value(outcome)).Inc()
+	m.commandDuration.WithLabelValues(commandType).Observe(took.Seconds())
+}
+
+// Appended counts an append of the log: how many commits became durable
+// together, or the error.
+func (m *Metrics) Appended(commits int, took time.Duration, err error) {
+	if err != nil {
+		m.appendFailures.Inc()
+		return
+	}
+	m.appendDuration.Observe(took.Seconds())
+	m.appendCommits.Observe(float64(commits))
+}
+
+// Loaded counts a load of a stream's state.
+func (m *Metrics) Loaded(took time.Duration, err error) {
+	if err != nil {
+		m.loadFailures.Inc()
+		return
+	}
+	m.loadDuration.Observe(took.Seconds())
+}
+
+// Connected counts a namespace connection.
+func (m *Metrics) Connected(namespace string) {
+	namespace = m.namespaces.value(namespace)
+	m.connects.WithLabelValues(namespace).Inc()
+	m.connections.WithLabelValues(namespace).Inc()
+}
+
+// Disconnected counts the end of a connection that was counted by Connected.
+func (m *Metrics) Disconnected(namespace, reason string) {
+	namespace = m.namespaces.value(namespace)
+	m.connections.WithLabelValues(namespace).Dec()
+	m.disconnects.WithLabelValues(namespace, m.reasons.value(reason)).Inc()
+}
+
+// Refused counts a connection that was not accepted, by the code it was told.
+func (m *Metrics) Refused(code string) { m.refusals.WithLabelValues(m.reasons.value(code)).Inc() }
+
+// Fed counts events that the feed took from the log.
+func (m *Metrics) Fed(events int) { m.fed.Add(float64(events)) }
+
+// Delivered counts a write of events to a socket. lag is the age of the
+// youngest of them.
+func (m *Metrics) Delivered(events, bytes int, lag time.Duration) {
+	m.writes.Inc()
+	m.deliveries.Add(float64(events))
+	m.delivered.Add(float64(bytes))
+	m.deliverLag.Observe(max(lag, 0).Seconds())
+}
+
+// Folded counts a batch that a projection committed.
+func (m *Metrics) Folded(projection string, _, events int, took time.Duration) {
+	projection = m.projections.value(projection)
+	m.folded.WithLabelValues(projection).Add(float64(events))
+	m.foldSeconds.WithLabelValues(projection).Add(took.Seconds())
+}
+
+// FoldFailed counts an error that stopped a projection.
+func (m *Metrics) FoldFailed(projection string, _ error) {
+	m.foldErrors.WithLabelValues(m.projections.value(projection)).Inc()
+}
+
+// Alerted counts alerts that were appended.
+func (m *Metrics) Alerted(appended, _ int) { m.alerts.Add(float64(appended)) }
+
+// Request counts an HTTP request. route is the pattern that matched.
+func (m *Metrics) Request(route string, status int, took time.Duration) {
+	route = m.routes.value(route)
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	m.requestDuration.WithLabelValues(route).Observe(took.Seconds())
+}
+
+func (m *Metrics) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	m.registry.MustRegister(g)
+	return g
+}
+
+func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	m.registry.MustRegister(h)
+	return h
+}
+
+func (m *Metrics) histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	m.registry.MustRegister(h)
+	return h
+}
