@@ -1,0 +1,361 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// history is a branch after a random sequence of commands, with everything
+// that was committed.
+type history struct {
+	branch  *Branch
+	commits []*Commit
+}
+
+// run draws up to 60 commands, of which many are rejected, and calls after
+// for each commit with the state before it.
+func run(t *rapid.T, after func(c Command, before *Branch, made *Commit)) *history {
+	h := &history{branch: NewBranch("b1")}
+	bodies := rapid.SliceOfN(anyBody(), 0, 60).Draw(t, "bodies")
+	setUp := []any{opened, product("p0", NegativeDeny), product("p1", NegativeAllow)}
+	for i, body := range append(setUp, bodies...) {
+		c := Command{
+			ID: fmt.Sprint("c", i), Type: typeOf(body), BranchID: "b1", Identity: who(RoleAdmin),
+			At: now.Add(time.Duration(i) * time.Second), Body: body,
+		}
+		before := clone(t, h.branch)
+		d, r := h.branch.Decide(c)
+		if again, s := h.branch.Decide(c); !reflect.DeepEqual(d, again) || !reflect.DeepEqual(r, s) {
+			t.Fatalf("%s decided %+v %v and then %+v %v", c.Type, d, r, again, s)
+		}
+		if !reflect.DeepEqual(before, h.branch) {
+			t.Fatalf("Decide of %s %+v changed the state", c.Type, body)
+		}
+		if r != nil {
+			if len(d.Events) > 0 || d.Result != nil {
+				t.Fatalf("%s is rejected with %v and decided %+v", c.Type, r, d)
+			}
+			continue
+		}
+		made, err := NewCommit("branch/b1", uint64(len(h.commits)+1), c, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range made.Events {
+			if err := h.branch.Evolve(&made.Events[i]); err != nil {
+				t.Fatalf("%s %+v: %v", c.Type, body, err)
+			}
+		}
+		h.commits = append(h.commits, made)
+		if after != nil {
+			after(c, before, made)
+		}
+	}
+	return h
+}
+
+func product(id, policy string) CreateProduct {
+	return CreateProduct{ProductID: id, SKU: "S" + id, Name: "Product", PriceMinor: 10, Currency: "EUR", Stock: 5, MinStock: 2, NegativeStock: policy}
+}
+
+// anyBody draws bodies that mostly make sense: few ids, small numbers, and
+// now and then the edges of int64.
+func anyBody() *rapid.Generator[any] {
+	productID := rapid.SampledFrom([]string{"p0", "p1", "p2", "p3"})
+	transactionID := rapid.SampledFrom([]string{"t0", "t1", "t2"})
+	policy := rapid.SampledFrom([]string{NegativeDeny, NegativeOfflineOnly, NegativeAllow})
+	number := rapid.OneOf(rapid.Int64Range(-3, 9), rapid.Int64Range(-3, 9), rapid.Int64Range(-3, 9), rapid.Int64())
+	positive := rapid.OneOf(rapid.Int64Range(1, 4), rapid.Int64Range(1, 4), rapid.Int64Range(1, 4), rapid.Int64Range(1, 1<<63-1))
+	sku := rapid.Map(productID, func(id string) string { return "S" + id })
+	maybe := func(g *rapid.Generator[int64]) *rapid.Generator[*int64] { return rapid.Ptr(g, true) }
+	lines := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) TransactionLine {
+		return TransactionLine{productID.Draw(t, "product"), positive.Draw(t, "quantity"), maybe(number).Draw(t, "price")}
+	}), 1, 4)
+	refunds := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) RefundRequestLine {
+		return RefundRequestLine{productID.Draw(t, "product"), positive.Draw(t, "quantity"), rapid.Ptr(rapid.Bool(), true).Draw(t, "restock")}
+	}), 0, 3)
+	return rapid.OneOf(
+		rapid.Custom(func(t *rapid.T) any {
+			return CreateProduct{
+				ProductID: productID.Draw(t, "id"), SKU: sku.Draw(t, "sku"), Name: "Product", PriceMinor: number.Draw(t, "price"), Currency: "EUR",
+				Stock: number.Draw(t, "stock"), MinStock: number.Draw(t, "minimum"), NegativeStock: policy.Draw(t, "policy"),
+			}
+		}),
+		rapid.Custom(func(t *rapid.T) any {
+			return ChangeProduct{
+				ProductID: productID.Draw(t, "id"), SKU: rapid.Ptr(sku, true).Draw(t, "sku"), PriceMinor: maybe(number).Draw(t, "price"),
+				Stock: maybe(number).Draw(t, "stock"), MinStock: maybe(number).Draw(t, "minimum"), NegativeStock: rapid.Ptr(policy, true).Draw(t, "policy"),
+			}
+		}),
+		rapid.Custom(func(t *rapid.T) any { return DeleteProduct{productID.Draw(t, "id")} }),
+		rapid.Custom(func(t *rapid.T) any {
+			return CountStock{productID.Draw(t, "id"), number.Draw(t, "counted"), maybe(rapid.Int64Range(1, 6)).Draw(t, "version")}
+		}),
+		rapid.Custom(func(t *rapid.T) any {
+			return AdjustStock{ProductID: productID.Draw(t, "id"), Delta: number.Draw(t, "delta"), Reason: "because"}
+		}),
+		rapid.Custom(func(t *rapid.T) any {
+			return ChangeBranch{Name: ptr("One"), Status: ptr(rapid.SampledFrom([]string{BranchOpen, BranchOpen, BranchClosed}).Draw(t, "status"))}
+		}),
+		rapid.Custom(anyTransaction(transactionID, lines)),
+		rapid.Custom(anyTransaction(transactionID, lines)),
+		rapid.Custom(anyStatus(transactionID, refunds)),
+		rapid.Custom(anyStatus(transactionID, refunds)),
+		rapid.Custom(anyStatus(transactionID, refunds)),
+	)
+}
+
+func anyTransaction(id *rapid.Generator[string], lines *rapid.Generator[[]TransactionLine]) func(*rapid.T) any {
+	return func(t *rapid.T) any {
+		return CreateTransaction{
+			TransactionID: id.Draw(t, "id"), Kind: rapid.SampledFrom([]string{KindSale, KindPurchase}).Draw(t, "kind"),
+			Status: rapid.SampledFrom([]string{StatusCompleted, StatusPending}).Draw(t, "status"), Lines: lines.Draw(t, "lines"),
+		}
+	}
+}
+
+func anyStatus(id *rapid.Generator[string], refunds *rapid.Generator[[]RefundRequestLine]) func(*rapid.T) any {
+	return func(t *rapid.T) any {
+		s := SetTransactionStatus{TransactionID: id.Draw(t, "id"), Reason: "because"}
+		s.Status = rapid.SampledFrom([]string{StatusCompleted, StatusVoided, StatusFailed, StatusPartiallyRefunded, StatusRefunded, StatusRefunded}).Draw(t, "status")
+		if s.Status == StatusPartiallyRefunded || s.Status == StatusRefunded {
+			s.Lines = refunds.Draw(t, "lines")
+		}
+		return s
+	}
+}
+
+func clone(t *rapid.T, b *Branch) *Branch {
+	raw, err := MarshalState(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := UnmarshalState(StreamOfBranch(b.ID), raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.(*Branch)
+}
+
+// Test_stock_and_refunds_add_up is invariant 8.
+func Test_stock_and_refunds_add_up(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sums := map[string]int64{}
+		sold, back := map[string]int64{}, map[string]int64{} // by transaction and product
+		money := map[string]int64{}
+		h := run(t, func(c Command, before *Branch, made *Commit) {
+			moved := map[string]int64{}
+			for i := range made.Events {
+				switch p := made.Events[i].payload.(type) {
+				case InventoryUpdated:
+					sums[p.ProductID] += p.Delta
+					moved[p.ProductID] += p.Delta
+					if p.Stock != sums[p.ProductID] {
+						t.Fatalf("%s: stock %d, sum of deltas %d", p.ProductID, p.Stock, sums[p.ProductID])
+					}
+				case TransactionCreated:
+					money[p.TransactionID] = p.TotalMinor
+					for _, l := range p.Lines {
+						sold[p.TransactionID+l.ProductID] += l.Quantity
+					}
+				case TransactionStatusChanged:
+					for _, l := range p.Lines {
+						key := p.TransactionID + l.ProductID
+						back[key] += l.Quantity
+						if back[key] > sold[key] {
+							t.Fatalf("transaction %s: %d of %s refunded, %d sold", p.TransactionID, back[key], l.ProductID, sold[key])
+						}
+					}
+					if p.RefundedMinor != nil && (*p.RefundedMinor < 0 || *p.RefundedMinor > money[p.TransactionID]) {
+						t.Fatalf("transaction %s: %d refunded of %d", p.TransactionID, *p.RefundedMinor, money[p.TransactionID])
+					}
+				}
+			}
+			for id, delta := range moved {
+				was, ok := before.Products[id]
+				if ok && delta < 0 && sums[id] < 0 && was.NegativeStock != NegativeAllow {
+					t.Fatalf("%s %+v took %s from %d to %d under policy %s", c.Type, c.Body, id, was.Stock, sums[id], was.NegativeStock)
+				}
+			}
+		})
+		for id, p := range h.branch.Products {
+			if p.Stock != sums[id] {
+				t.Fatalf("%s: stock %d, sum of deltas %d", id, p.Stock, sums[id])
+			}
+		}
+		for id, tr := range h.branch.Transactions {
+			if (tr.Status == StatusRefunded) != (tr.Kind != "" && refundedWhole(tr)) {
+				t.Fatalf("transaction %s is %s: %+v", id, tr.Status, tr)
+			}
+		}
+	})
+}
+
+func refundedWhole(t *TransactionState) bool {
+	for _, l := range t.Lines {
+		if l.Refunded < l.Quantity {
+			return false
+		}
+	}
+	return t.RefundedMinor == t.TotalMinor
+}
+
+// Test_replay_gives_the_same_state is invariant 6: the events as decided, as
+// read from disk, on a state that was stored half-way, and on one kept row by
+// row give the same state, byte for byte.
+func Test_replay_gives_the_same_state(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := run(t, nil)
+		want, err := MarshalState(h.branch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fromDisk, restored := NewBranch("b1"), NewBranch("b1")
+		rows := rowStore{own: mustMarshal(t, NewBranch("b1")), products: map[string][]byte{}, transactions: map[string][]byte{}}
+		ids := map[string]bool{}
+		stop := rapid.IntRange(0, len(h.commits)).Draw(t, "restored at")
+		for i, c := range h.commits {
+			if i == stop {
+				restored = clone(t, restored)
+			}
+			for j := range c.Events {
+				e := c.Events[j]
+				if ids[e.ID] {
+					t.Fatalf("event id %s is there twice", e.ID)
+				}
+				ids[e.ID] = true
+				e.payload = nil
+				if err := fromDisk.Evolve(&e); err != nil {
+					t.Fatal(err)
+				}
+				if err := restored.Evolve(&e); err != nil {
+					t.Fatal(err)
+				}
+				rows.evolve(t, &e)
+			}
+		}
+		for name, b := range map[string]*Branch{"from disk": fromDisk, "restored": restored, "by row": rows.load(t)} {
+			if got := mustMarshal(t, b); string(got) != string(want) {
+				t.Fatalf("%s\n     %s\nwant %s", name, got, want)
+			}
+			if !reflect.DeepEqual(b, h.branch) {
+				t.Fatalf("%s differs in what is not marshalled: %+v, want %+v", name, b, h.branch)
+			}
+		}
+	})
+}
+
+func mustMarshal(t *rapid.T, v any) []byte {
+	raw, err := marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// rowStore keeps a branch as a table does: a row of its own and one per
+// product and transaction.
+type rowStore struct {
+	own                    []byte
+	products, transactions map[string][]byte
+}
+
+// evolve loads only the rows that an event touches, folds it in and stores
+// them again.
+func (s *rowStore) evolve(t *rapid.T, e *Event) {
+	products, transaction := Touched(e)
+	b := s.branch(t)
+	for _, id := range products {
+		if raw, ok := s.products[id]; ok {
+			b.Products[id] = fromJSON[ProductState](t, raw)
+		}
+	}
+	if raw, ok := s.transactions[transaction]; ok {
+		b.Transactions[transaction] = fromJSON[TransactionState](t, raw)
+	}
+	b.Reindex()
+	if err := b.Evolve(e); err != nil {
+		t.Fatalf("on rows %v %q: %v", products, transaction, err)
+	}
+	for id, p := range b.Products {
+		s.products[id] = mustMarshal(t, p)
+	}
+	for id, tr := range b.Transactions {
+		s.transactions[id] = mustMarshal(t, tr)
+	}
+	clear(b.Products)
+	clear(b.Transactions)
+	s.own = mustMarshal(t, b)
+}
+
+func (s *rowStore) branch(t *rapid.T) *Branch { return fromJSON[Branch](t, s.own) }
+
+func (s *rowStore) load(t *rapid.T) *Branch {
+	b := s.branch(t)
+	for id, raw := range s.products {
+		b.Products[id] = fromJSON[ProductState](t, raw)
+	}
+	for id, raw := range s.transactions {
+		b.Transactions[id] = fromJSON[TransactionState](t, raw)
+	}
+	b.Reindex()
+	return b
+}
+
+func fromJSON[T any](t *rapid.T, raw []byte) *T {
+	v := new(T)
+	if err := json.Unmarshal(raw, v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// Test_replay_of_users_gives_the_same_state is invariant 6 for users.
+func Test_replay_of_users_gives_the_same_state(t *testing.T) {
+	role := rapid.SampledFrom([]string{RoleAdmin, RoleManager, RoleStaff, "boss"})
+	branches := rapid.SliceOfN(rapid.SampledFrom([]string{"b1", "b2", "b3", "b 4"}), 0, 4)
+	name := rapid.SampledFrom([]string{"", "Ann", "é <b>", "\x00"})
+	body := rapid.OneOf(
+		rapid.Custom(func(t *rapid.T) any {
+			return SetUser{"u1", role.Draw(t, "role"), branches.Draw(t, "branches"), rapid.Bool().Draw(t, "disabled"), name.Draw(t, "name")}
+		}),
+		rapid.Custom(func(t *rapid.T) any {
+			return ChangeUser{
+				"u1", rapid.Ptr(role, true).Draw(t, "role"), rapid.Ptr(branches, true).Draw(t, "branches"),
+				rapid.Ptr(rapid.Bool(), true).Draw(t, "disabled"), rapid.Ptr(name, true).Draw(t, "name"),
+			}
+		}),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		live, replayed := &User{ID: "u1"}, &User{ID: "u1"}
+		for i, body := range rapid.SliceOfN(body, 0, 30).Draw(t, "bodies") {
+			c := Command{ID: fmt.Sprint("c", i), Type: typeOf(body), Identity: who(RoleAdmin), At: now, Body: body}
+			d, r := live.Decide(c)
+			if r != nil {
+				continue
+			}
+			made, err := NewCommit("user/u1", 1, c, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range made.Events {
+				e := made.Events[i]
+				if err := live.Evolve(&e); err != nil {
+					t.Fatal(err)
+				}
+				e.payload = nil
+				if err := replayed.Evolve(&e); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if !reflect.DeepEqual(live, replayed) || string(mustMarshal(t, live)) != string(mustMarshal(t, replayed)) {
+			t.Fatalf("replay gives %+v, want %+v", replayed, live)
+		}
+	})
+}
