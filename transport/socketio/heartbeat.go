@@ -27,10 +27,13 @@ func (e *engine) arm(d time.Duration) {
 	e.beat.Reset(d)
 }
 
+// maxTimerDelay is the delay of a timer that is not added to the client's time.
+const maxTimerDelay = 20 * time.Millisecond
+
 // pulse sends a ping, or closes the session if the last one went unanswered.
 func (e *engine) pulse() {
 	e.mu.Lock()
-	if e.closed {
+	if e.closed || e.beat == nil {
 		e.mu.Unlock()
 		return
 	}
@@ -51,8 +54,12 @@ func (e *engine) pulse() {
 		e.awaiting, e.extended = true, false
 	}
 	// As long as a Receiver holds up the reader an answer can't be read, and
-	// the client is not to blame.
-	e.arm(e.server.config.PingTimeout)
+	// the client is not to blame; nor is it when this timer was late.
+	wait := e.server.config.PingTimeout
+	if late := time.Since(e.due); late < maxTimerDelay {
+		wait -= late
+	}
+	e.arm(wait)
 	e.mu.Unlock()
 	switch {
 	case late:

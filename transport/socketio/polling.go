@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -10,7 +11,17 @@ import (
 // polling session can't be written to and its sources are not asked.
 type poll struct {
 	woken chan struct{} // holds a token when there may be something
+	// late is set when the GET came after the probe of an upgrade. The upgrade
+	// may be about to finish, or may have overtaken it; it is given probeGrace.
+	late bool
 }
+
+// probeGrace is how long a GET that came after an upgrade's probe is kept in
+// case the upgrade finishes, after which it is one too many.
+const probeGrace = 25 * time.Millisecond
+
+// errUpgraded says that a GET came when the session had a WebSocket.
+var errUpgraded = errors.New("session upgraded")
 
 // signal wakes the GET; it never blocks.
 func (p *poll) signal() {
@@ -25,6 +36,7 @@ const pollBytes = 256 << 10
 
 // servePoll answers a GET: with all there is, or when there is something.
 func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
+	e.pulse() // a GET must not find a session that is due to end
 	p := &poll{woken: make(chan struct{}, 1)}
 	e.mu.Lock()
 	switch {
@@ -44,12 +56,17 @@ func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.poll = p
+	p.late = e.probed
 	e.mu.Unlock()
 
 	body, err := e.await(r, p)
 	e.mu.Lock()
 	e.poll = nil
 	e.mu.Unlock()
+	if errors.Is(err, errUpgraded) {
+		e.server.refuse(w, r, badRequest)
+		return
+	}
 	if err != nil {
 		e.end(TransportClose, ending{})
 		return
@@ -61,13 +78,21 @@ func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 
 // await waits until there is a body.
 func (e *engine) await(r *http.Request, p *poll) ([]byte, error) {
+	var grace <-chan time.Time
+	if p.late {
+		timer := time.NewTimer(probeGrace)
+		defer timer.Stop()
+		grace = timer.C
+	}
 	for {
-		body, err := e.pollTurn()
+		body, err := e.pollTurn(p)
 		if err != nil || len(body) > 0 {
 			return body, err
 		}
 		select {
 		case <-p.woken:
+		case <-grace:
+			p.late = false
 		case <-r.Context().Done():
 			return nil, fmt.Errorf("wait for packets: %w", r.Context().Err())
 		}
@@ -76,9 +101,9 @@ func (e *engine) await(r *http.Request, p *poll) ([]byte, error) {
 
 // pollTurn takes what there is for a GET: the lane, then as many rounds over
 // the sockets that are awake as fit.
-func (e *engine) pollTurn() ([]byte, error) {
+func (e *engine) pollTurn(p *poll) ([]byte, error) {
 	if !e.flusher.CompareAndSwap(flusherIdle, flusherRunning) {
-		return []byte{engineNoop}, nil // the WebSocket's flusher has it
+		return p.overtaken() // the WebSocket's flusher has it
 	}
 	t := turns.Get().(*turn)
 	defer func() {
@@ -129,16 +154,24 @@ func (e *engine) pollTurn() ([]byte, error) {
 			return body, nil
 		case len(body) > 0 && (frames == 0 || len(body) >= limit):
 			return body, nil
-		case frames == 0 && probed:
+		case frames == 0 && probed && !p.late:
 			return noop, nil
 		case frames == 0:
 			return nil, nil
 		}
 	}
 	if len(body) == 0 {
-		body = noop
+		return p.overtaken()
 	}
 	return body, nil
+}
+
+// overtaken is the answer to a GET without data that met an upgrade's end.
+func (p *poll) overtaken() ([]byte, error) {
+	if p.late {
+		return nil, errUpgraded
+	}
+	return noop, nil
 }
 
 var noop = []byte{engineNoop}
