@@ -18,6 +18,7 @@ type (
 		commands []*pending
 		commits  []*domain.Commit // nil: not in the log
 		err      error            // about all of them
+		loads    uint64           // stream.loads when the errand began
 	}
 	loaded struct {
 		state   domain.State
@@ -58,9 +59,10 @@ func (s *stream) lookUp() {
 	commands := s.unlooked[:n:n]
 	s.unlooked = s.unlooked[n:]
 	s.looking = true
+	loads := s.loads
 	s.errand(func(ctx context.Context) any {
 		commits, err := s.find(ctx, commands)
-		return looked{commands, commits, err}
+		return looked{commands, commits, err, loads}
 	}, func(err error) any { return looked{commands: commands, err: err} })
 }
 
@@ -91,7 +93,7 @@ func (s *stream) looked(l looked) {
 		case l.commits[i] != nil:
 			s.settle(p, l.commits[i])
 		default:
-			p.looked = true
+			p.looked, p.lookedAt = true, l.loads
 		}
 	}
 }
@@ -184,8 +186,10 @@ func (s *stream) loaded(l loaded) {
 		return
 	}
 	s.state, s.version, s.distrust = l.state, l.version, false
+	s.loads++
 	var again []*pending
 	for i, p := range l.doubt {
+		p.lookedAt = s.loads // they were looked up after the state was read
 		switch {
 		case l.found[i] != nil:
 			s.settle(p, l.found[i])

@@ -39,6 +39,7 @@ type stream struct {
 
 	state   domain.State // nil: not loaded
 	version uint64       // of state, with the group's commits
+	loads   uint64       // number of loads so far
 
 	waiting   []*pending // in order of arrival; some may have been answered
 	unlooked  []*pending // those of waiting whose id is still to be looked up
@@ -62,7 +63,8 @@ type pending struct {
 	entry *entry
 	since time.Time
 
-	looked   bool // its id is known not to be in the log, or need not be looked up
+	looked   bool   // its id is not in the log, or need not be looked up
+	lookedAt uint64 // stream.loads when it was looked up
 	answered bool
 	alone    bool // to be in a group of its own
 	tries    int
@@ -139,7 +141,7 @@ func (s *stream) spoiled(p *pending, err error) {
 	s.again(s.group)
 	s.group, s.commits = nil, nil
 	s.state, s.distrust = nil, true
-	s.answer(p, nil, err)
+	s.answer(p, nil, err) // and work drops it from those that wait
 }
 
 func (s *stream) enqueue(p *pending) {
@@ -208,7 +210,12 @@ func mismatch(cmd domain.Command) *domain.Rejection {
 
 // proceed starts what can be started.
 func (s *stream) proceed() {
-	s.lookUp()
+	s.work()
+	s.lookUp() // last, since an answer may put followers in the queue
+}
+
+// work decides what waits, or loads the state for it.
+func (s *stream) work() {
 	s.dropAnswered()
 	if s.state == nil {
 		if len(s.waiting) > 0 {
@@ -224,17 +231,19 @@ func (s *stream) proceed() {
 		if p.alone && len(s.group) > 0 {
 			break
 		}
-		s.waiting[0] = nil
-		s.waiting = s.waiting[1:]
-		s.decide(p)
-		if s.state == nil { // spoiled
-			s.load(nil, nil)
-			return
-		}
-		if p.alone {
+		if !s.decide(p) {
 			break
 		}
+		s.waiting[0] = nil
+		s.waiting = s.waiting[1:]
 		s.dropAnswered()
+		if p.alone && len(s.group) > 0 {
+			break
+		}
+	}
+	if s.state == nil { // spoiled
+		s.load(nil, nil)
+		return
 	}
 	if len(s.commits) > 0 {
 		s.append()
@@ -248,31 +257,26 @@ func (s *stream) dropAnswered() {
 	}
 }
 
-// decide judges one command. A rejection is answered at once as long as it
-// rests on durable events only.
-func (s *stream) decide(p *pending) {
+// decide judges the first command that waits. A rejection is answered at once
+// as long as it rests on durable events only. It returns false if the command
+// has to stay: to be looked up again, or because it has spoiled the state.
+func (s *stream) decide(p *pending) bool {
 	s.deciding = p // stays set by a panic: see Panicked
 	decision, no := s.state.Decide(p.cmd)
 	if no != nil {
 		s.deciding = nil
-		if len(s.commits) == 0 {
-			s.answer(p, nil, no)
-			return
-		}
-		p.rejection = no
-		s.group = append(s.group, p)
-		return
+		return s.reject(p, no)
 	}
 	commit, err := domain.NewCommit(s.name, s.version+1, p.cmd, decision)
 	if err != nil {
 		s.deciding = nil
 		s.answer(p, nil, fmt.Errorf("decide %s on %q: %w", p.cmd.Type, s.name, err))
-		return
+		return true
 	}
 	for i := range commit.Events {
 		if err := s.state.Evolve(&commit.Events[i]); err != nil {
 			s.spoiled(p, fmt.Errorf("evolve %q by its own %s: %w", s.name, commit.Events[i].Type, err))
-			return
+			return false
 		}
 	}
 	s.deciding = nil
@@ -280,4 +284,24 @@ func (s *stream) decide(p *pending) {
 	p.commit = commit
 	s.group = append(s.group, p)
 	s.commits = append(s.commits, commit)
+	return true
+}
+
+func (s *stream) reject(p *pending, no *domain.Rejection) bool {
+	if p.cmd.Keyed && p.lookedAt != s.loads {
+		// The state has been loaded since the id was looked up, and may
+		// hold what the id did meanwhile: through another owner, or an
+		// append that was given up and came late. Its effect must not be
+		// the reason to reject it.
+		p.looked = false
+		s.unlooked = append(s.unlooked, p)
+		return false
+	}
+	if len(s.commits) == 0 {
+		s.answer(p, nil, no)
+		return true
+	}
+	p.rejection = no
+	s.group = append(s.group, p)
+	return true
 }
