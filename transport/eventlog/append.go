@@ -14,13 +14,19 @@ import (
 // that is not UTF-8, data that is not JSON); nothing of the call is in the log
 // then.
 func (l *Log) Append(ctx context.Context, commits ...*domain.Commit) error {
+	return l.append(ctx, commits, false)
+}
+
+// append is Append; with next, commits take the next versions of their streams
+// whatever those are.
+func (l *Log) append(ctx context.Context, commits []*domain.Commit, next bool) error {
 	if len(commits) == 0 {
 		return nil
 	}
 	c := &call{ctx: ctx, records: make([]*record, len(commits)), done: make(chan error, 1)}
 	bytes := 0
 	for i, commit := range commits {
-		r, err := encode(commit)
+		r, err := encode(commit, next)
 		if err != nil {
 			return fmt.Errorf("append: %w", err)
 		}

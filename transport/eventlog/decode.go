@@ -22,12 +22,13 @@ var errDamaged = errors.New("record is damaged")
 func decode(row []driver.Value, scratch []byte) (*domain.Commit, uint64, []byte, error) {
 	v := (*[numColumns]driver.Value)(row)
 	seq, ok := v[colSeq].(int64)
-	sum, ok2 := v[colChecksum].(int64)
-	if !ok || !ok2 {
+	version, ok2 := v[colVersion].(int64)
+	sum, ok3 := v[colChecksum].(int64)
+	if !ok || !ok2 || !ok3 {
 		return nil, 0, scratch, errDamaged
 	}
 	scratch = appendColumns(scratch[:0], v)
-	if got := checksum(crc32.Checksum(scratch, castagnoli), uint64(seq)); int64(got) != sum {
+	if got := checksum(crc32.Checksum(scratch, castagnoli), uint64(version), uint64(seq)); int64(got) != sum {
 		return nil, uint64(seq), scratch, fmt.Errorf("%w: checksum is %d, want %d", errDamaged, got, sum)
 	}
 	c, err := commitOf(v)

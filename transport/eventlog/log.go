@@ -35,10 +35,12 @@ type Log struct {
 	checkpoints *checkpoints
 	writer      *writer
 
-	running sync.WaitGroup
-	stop    chan struct{} // closed by Close: ends followers and subscribers
-	closing sync.Once
-	closed  error // of the one Close
+	running       sync.WaitGroup
+	subscriptions sync.WaitGroup
+	claims        claims
+	stop          chan struct{} // closed by Close: ends followers and subscriptions
+	closing       sync.Once
+	closed        error // of the one Close
 
 	testHook func(step string) // set by tests before the first append
 }
@@ -187,8 +189,10 @@ func (l *Log) Durability() string { return l.config.Durability }
 // domain.ErrLogUnavailable. It may be called more than once.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
-		l.queue.close()
+		l.claims.close()
 		close(l.stop)
+		l.subscriptions.Wait() // they store their offsets
+		l.queue.close()
 		l.running.Wait()
 		l.closed = l.release()
 	})

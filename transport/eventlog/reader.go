@@ -22,6 +22,7 @@ const (
 type reader struct {
 	conn                       *conn
 	bySeq, byStream, byCommand *stmt
+	byConsumer                 *stmt
 	scratch                    []byte
 }
 
@@ -41,6 +42,7 @@ func openReader(file, index string) (*reader, error) {
 		{&r.bySeq, "SELECT " + columns + " FROM commits WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"},
 		{&r.byStream, "SELECT " + columnsOf("c") + " FROM idx.streams i CROSS JOIN commits c ON c.seq = i.seq WHERE i.stream = ? AND i.version > ? ORDER BY i.version LIMIT ?"},
 		{&r.byCommand, "SELECT seq FROM idx.commands WHERE id = ?"},
+		{&r.byConsumer, "SELECT seq FROM offsets WHERE consumer = ? AND topic = ?"},
 	} {
 		if err == nil {
 			*p.stmt, err = c.prepare(p.sql)
@@ -235,6 +237,19 @@ func (p *pool) find(ctx context.Context, es epochs, t *tail, userID, commandID s
 		err = fmt.Errorf("command %q of user %q: %w", commandID, userID, domain.ErrNotFound)
 	}
 	return found, err
+}
+
+// offset is how far a consumer group has acknowledged a topic.
+func (p *pool) offset(ctx context.Context, consumer, topic string) (seq uint64, err error) {
+	err = p.with(ctx, func(r *reader) error {
+		row, err := r.byConsumer.one(consumer, topic)
+		if row != nil {
+			n, _ := row[0].(int64)
+			seq = uint64(n)
+		}
+		return err
+	})
+	return seq, err
 }
 
 func (r *reader) decode(row []driver.Value) (c *domain.Commit, seq uint64, err error) {

@@ -46,16 +46,17 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type record struct {
 	commit  *domain.Commit
 	columns [numColumns]driver.Value
-	partial uint32 // checksum of the columns but seq
+	partial uint32 // checksum of the columns but version and seq
 	bytes   int
 	entry   indexEntry
+	next    bool // the writer fills in the version, too
 }
 
 // encode makes the record of a commit. It returns an error for what could not
 // be read back as it is: text that is not UTF-8, data that is not JSON, a
-// version beyond 63 bits.
-func encode(c *domain.Commit) (*record, error) {
-	if c.Stream == "" || c.Version == 0 || c.Version > math.MaxInt64 {
+// version that is none. With next, the version is left to the writer.
+func encode(c *domain.Commit, next bool) (*record, error) {
+	if c.Stream == "" || c.Version == 0 && !next || c.Version > math.MaxInt64 {
 		return nil, fmt.Errorf("commit of stream %q has version %d", c.Stream, c.Version)
 	}
 	if len(c.Events) > domain.MaxEventsPerCommit {
@@ -69,12 +70,12 @@ func encode(c *domain.Commit) (*record, error) {
 			return nil, fmt.Errorf("commit of stream %q: %q is not UTF-8", c.Stream, s)
 		}
 	}
-	r := &record{commit: c, entry: indexEntry{stream: c.Stream, version: c.Version}}
+	r := &record{commit: c, next: next, entry: indexEntry{stream: c.Stream, version: c.Version}}
 	if c.CommandID != "" {
 		r.entry.command, r.entry.keyed = commandKey(c.UserID, c.CommandID), true
 	}
 	v := &r.columns
-	v[colStream], v[colVersion] = c.Stream, int64(c.Version)
+	v[colStream] = c.Stream
 	v[colUserID], v[colCommandID], v[colCommandType] = c.UserID, c.CommandID, c.CommandType
 	v[colAt], v[colFingerprint] = c.At.UnixMilli(), c.Fingerprint
 	if len(c.Metadata) > 0 {
@@ -108,22 +109,28 @@ func encode(c *domain.Commit) (*record, error) {
 }
 
 // place fills in what the writer decides.
-func (r *record) place(seq uint64) {
-	r.entry.seq, r.entry.checksum = seq, int64(checksum(r.partial, seq))
-	r.columns[colSeq], r.columns[colChecksum] = int64(seq), r.entry.checksum
+func (r *record) place(seq, version uint64) {
+	r.entry.seq, r.entry.version, r.entry.checksum = seq, version, int64(checksum(r.partial, version, seq))
+	r.columns[colSeq], r.columns[colVersion], r.columns[colChecksum] = int64(seq), int64(version), r.entry.checksum
 }
 
-func checksum(partial uint32, seq uint64) uint32 {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], seq)
+// checksum goes on with a checksum over the two columns the writer decides.
+func checksum(partial uint32, version, seq uint64) uint32 {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], version)
+	binary.LittleEndian.PutUint64(b[8:], seq)
 	return crc32.Update(partial, castagnoli, b[:])
 }
 
-// appendColumns appends stream to message in the form the checksum is taken
-// of: a byte for the kind, then the number, or the length and the bytes.
+// appendColumns appends all columns but version, seq and checksum in the form
+// the checksum is taken of: a byte for the kind, then the number, or the length
+// and the bytes.
 func appendColumns(dst []byte, v *[numColumns]driver.Value) []byte {
-	for _, x := range v[colStream:colChecksum] {
-		switch x := x.(type) {
+	for i := colStream; i < colChecksum; i++ {
+		if i == colVersion {
+			continue
+		}
+		switch x := v[i].(type) {
 		case nil:
 			dst = append(dst, 0)
 		case int64:

@@ -128,6 +128,7 @@ func (w *writer) publish() {
 	w.entries = w.entries[:0]
 	for _, r := range w.group {
 		w.last = r.entry.seq
+		r.commit.Version = r.entry.version
 		r.commit.Placed(epoch, w.last)
 		w.entries = append(w.entries, r.entry)
 		w.written += int64(r.bytes)
@@ -271,10 +272,10 @@ func (w *writer) admit(r *record, seq uint64) (refusal, err error) {
 		head = uint64(v)
 		w.heads.set(c.Stream, head)
 	}
-	if c.Version != head+1 {
+	if c.Version != head+1 && !r.next {
 		return fmt.Errorf("append to %q: version %d, the next is %d: %w", c.Stream, c.Version, head+1, domain.ErrVersionConflict), nil
 	}
-	r.place(seq)
+	r.place(seq, head+1)
 	fresh, err := w.index.add(&r.entry)
 	if err != nil {
 		return nil, err
@@ -282,7 +283,7 @@ func (w *writer) admit(r *record, seq uint64) (refusal, err error) {
 	if !fresh {
 		return fmt.Errorf("append to %q: command %q of user %q: %w", c.Stream, c.CommandID, c.UserID, domain.ErrDuplicateCommand), nil
 	}
-	w.heads.set(c.Stream, c.Version)
+	w.heads.set(c.Stream, head+1)
 	return nil, nil
 }
 
