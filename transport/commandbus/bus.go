@@ -51,6 +51,9 @@ type Config struct {
 // ErrOutcomeUnknown is wrapped in Do's error when no answer came in time.
 var ErrOutcomeUnknown = errors.New("no answer in time: the command may have taken or may yet take effect")
 
+// ErrClosed is wrapped in the error of a Do that Close didn't wait for.
+var ErrClosed = errors.New("command bus is closed")
+
 // Bus carries commands to Config.Submit and answers back.
 type Bus struct {
 	cfg     Config
@@ -137,6 +140,8 @@ func (b *Bus) Do(ctx context.Context, cmd domain.Command) (*domain.Commit, error
 		return a.commit, a.err
 	case <-ctx.Done():
 		return b.give(id, wait, outcomeUnknown(ctx.Err()))
+	case <-b.closing:
+		return b.give(id, wait, outcomeUnknown(ErrClosed))
 	}
 }
 
@@ -224,8 +229,9 @@ func (b *Bus) handle(msg *message.Message) {
 }
 
 // Close takes no more commands ("draining"), waits until those under way are
-// answered or the context ends, and makes Run return. In the latter case it
-// returns the context's error. It may be called any number of times.
+// answered or the context ends, and makes Run return. In the latter case each
+// Do still waiting returns at once, with ErrOutcomeUnknown and ErrClosed, and
+// Close returns the context's error. It may be called any number of times.
 func (b *Bus) Close(ctx context.Context) error {
 	var err error
 	select {
