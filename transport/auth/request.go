@@ -3,8 +3,6 @@ package auth
 import (
 	"net/http"
 	"strings"
-
-	"bms/domain"
 )
 
 const (
@@ -65,11 +63,4 @@ func subprotocols(r *http.Request) []string {
 		}
 	}
 	return all
-}
-
-// Identify verifies the token of a request's Authorization header: what an
-// HTTP API asks for. Its errors are Verify's.
-func (v *Verifier) Identify(r *http.Request) (domain.Identity, error) {
-	token, err := v.Verify(r.Context(), FromHeader(r))
-	return token.Identity, err
 }

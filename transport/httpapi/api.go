@@ -20,10 +20,9 @@ type handler func(http.ResponseWriter, *http.Request) error
 
 // api is the handler behind all routes.
 type api struct {
-	cfg     Config
-	mux     *http.ServeMux
-	origins map[string]bool
-	tracer  trace.Tracer // nil for none
+	cfg    Config
+	mux    *http.ServeMux
+	tracer trace.Tracer // nil for none
 	// methods are the methods of the routes, for Allow.
 	methods []string
 	// document is the OpenAPI document.
@@ -38,11 +37,8 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	cfg.defaults()
 	a := &api{
-		cfg: cfg, mux: http.NewServeMux(), origins: map[string]bool{},
+		cfg: cfg, mux: http.NewServeMux(),
 		methods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
-	}
-	for _, origin := range cfg.CORSOrigins {
-		a.origins[origin] = true
 	}
 	if cfg.Tracing != nil {
 		a.tracer = cfg.Tracing.Tracer("bms/transport/httpapi")
@@ -72,7 +68,7 @@ func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h["Referrer-Policy"] = noReferrer
 	h["X-Frame-Options"] = deny
 	h["Cache-Control"] = noStore
-	if len(a.origins) > 0 && a.crossOrigin(w, r) {
+	if a.cfg.AllowOrigin != nil && a.crossOrigin(w, r) {
 		return
 	}
 	a.mux.ServeHTTP(w, a.traced(r))

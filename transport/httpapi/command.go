@@ -15,9 +15,6 @@ import (
 	"bms/projections"
 )
 
-// maxKey bounds an Idempotency-Key, in bytes.
-const maxKey = domain.MaxCommandID
-
 // command handles a row of the table of commands.
 func (a *api) command(row commandRoute) handler {
 	users := row.command == domain.CommandSetUser || row.command == domain.CommandChangeUser
@@ -83,7 +80,7 @@ func (a *api) name(r *http.Request, cmd *domain.Command) error {
 		}
 		cmd.ID = id.String()
 	case 1:
-		if !validKey(keys[0]) {
+		if !ValidKey(keys[0]) {
 			return domain.Invalid(domain.FieldError{Field: "Idempotency-Key", Message: "must be 1 to 255 printable ASCII characters"})
 		}
 		cmd.ID, cmd.Keyed = keys[0], true
@@ -93,8 +90,10 @@ func (a *api) name(r *http.Request, cmd *domain.Command) error {
 	return nil
 }
 
-func validKey(key string) bool {
-	if key == "" || len(key) > maxKey {
+// ValidKey reports whether a client's key can be a command's id: 1 to
+// domain.MaxCommandID printable ASCII characters.
+func ValidKey(key string) bool {
+	if key == "" || len(key) > domain.MaxCommandID {
 		return false
 	}
 	for i := range len(key) {

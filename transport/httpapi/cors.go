@@ -2,7 +2,7 @@ package httpapi
 
 import "net/http"
 
-// crossOrigin lets pages of the listed origins read answers, and answers the
+// crossOrigin lets pages of the allowed origins read answers, and answers the
 // questions browsers ask beforehand. It reports whether it has answered.
 // Requests of other origins are not refused: without the header a page can't
 // read the answer, and tokens are not sent by browsers on their own.
@@ -10,7 +10,7 @@ func (a *api) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	h.Add("Vary", "Origin")
 	origin := r.Header["Origin"]
-	if len(origin) != 1 || !a.origins[origin[0]] {
+	if len(origin) != 1 || !a.cfg.AllowOrigin(origin[0]) {
 		return false
 	}
 	h["Access-Control-Allow-Origin"] = origin

@@ -101,7 +101,7 @@ func (d *document) add(route routeEntry) {
 }
 
 func (d *document) addCommand(op *huma.Operation, route routeEntry) {
-	least, most := 1, maxKey
+	least, most := 1, domain.MaxCommandID
 	op.Parameters = append(op.Parameters, &huma.Param{
 		Name: "Idempotency-Key", In: "header",
 		Description: "The same key gives the same answer and one effect, for ever. It belongs to the user.",
