@@ -215,8 +215,8 @@ func Test_commands_of_one_goroutine_are_handed_on_in_order(t *testing.T) {
 
 func Test_no_answer_in_time_is_an_unknown_outcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var answer reply
-		b := startBus(t, func(_ domain.Command, r reply) { answer = r }, func(c *Config) { c.Timeout = time.Minute })
+		replies := make(chan reply, 1)
+		b := startBus(t, func(_ domain.Command, r reply) { replies <- r }, func(c *Config) { c.Timeout = time.Minute })
 		deadline, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		for _, tt := range []struct {
@@ -238,6 +238,7 @@ func Test_no_answer_in_time_is_an_unknown_outcome(t *testing.T) {
 			if got := b.Pending(); got != 0 {
 				t.Errorf("%d pending, want 0", got)
 			}
+			answer := <-replies
 			answer(&domain.Commit{}, nil) // too late: dropped
 			answer(&domain.Commit{}, nil) // twice: dropped
 		}
