@@ -151,42 +151,30 @@ func (t *TransactionState) refund(id string, asked []RefundRequestLine) (refund,
 
 // overRefund lists every product of which more is asked than is left.
 func (t *TransactionState) overRefund(id string, lines []RefundLine) *Rejection {
-	var over []OverRefundLine
+	asked := make([]movement, len(lines))
 	for i, l := range lines {
-		same := func(m RefundLine) bool { return m.ProductID == l.ProductID }
-		if slices.ContainsFunc(lines[:i], same) {
-			continue
-		}
-		asked := int64(0)
-		for _, m := range lines[i:] {
-			if same(m) {
-				sum, ok := checkedAdd(asked, m.Quantity)
-				if !ok {
-					return overflow("the quantity of product " + l.ProductID)
-				}
-				asked = sum
-			}
-		}
-		if open := t.refundable(l.ProductID); asked > open {
-			over = append(over, OverRefundLine{ProductID: l.ProductID, Refundable: open, Asked: asked})
+		asked[i] = movement{l.ProductID, l.Quantity}
+	}
+	sums, r := sumByProduct(asked)
+	if r != nil {
+		return r
+	}
+	left := make(map[string]int64, len(t.Lines)) // sums of sums that were checked when they were sold
+	for _, l := range t.Lines {
+		left[l.ProductID] += l.Quantity - l.Refunded
+	}
+	var over []OverRefundLine
+	for _, m := range sums {
+		if m.delta > left[m.productID] {
+			over = append(over, OverRefundLine{ProductID: m.productID, Refundable: left[m.productID], Asked: m.delta})
 		}
 	}
 	if over == nil {
 		return nil
 	}
-	r := Reject(CodeOverRefund, "more of %d product(s) than transaction %s has left, see lines", len(over), id)
+	r = Reject(CodeOverRefund, "more of %d product(s) than transaction %s has left, see lines", len(over), id)
 	r.Details = map[string]any{"lines": over}
 	return r
-}
-
-func (t *TransactionState) refundable(productID string) int64 {
-	open := int64(0)
-	for _, l := range t.Lines {
-		if l.ProductID == productID {
-			open += l.Quantity - l.Refunded
-		}
-	}
-	return open
 }
 
 // takeBack marks a quantity of a product refunded and returns its amount. The

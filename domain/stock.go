@@ -83,21 +83,9 @@ type movement struct {
 // end below zero, and lower than it is, against its policy. The products are
 // in the range.
 func (b *Branch) mayMove(movements []movement) *Rejection {
-	var buf [8]movement
-	sums := buf[:0] // by product, in order of first mention
-next:
-	for _, m := range movements {
-		for i := range sums {
-			if sums[i].productID == m.productID {
-				sum, ok := checkedAdd(sums[i].delta, m.delta)
-				if !ok {
-					return overflow("the change of product " + m.productID)
-				}
-				sums[i].delta = sum
-				continue next
-			}
-		}
-		sums = append(sums, m)
+	sums, r := sumByProduct(movements)
+	if r != nil {
+		return r
 	}
 	var short []ShortLine
 	for _, m := range sums {
@@ -113,9 +101,33 @@ next:
 	if short == nil {
 		return nil
 	}
-	r := Reject(CodeInsufficientStock, "not enough in stock of %d product(s), see lines", len(short))
+	r = Reject(CodeInsufficientStock, "not enough in stock of %d product(s), see lines", len(short))
 	r.Details = map[string]any{"lines": short}
 	return r
+}
+
+// sumByProduct adds movements of the same product up, in order of first
+// mention. The result may share the argument's memory.
+func sumByProduct(movements []movement) ([]movement, *Rejection) {
+	if len(movements) < 2 {
+		return movements, nil
+	}
+	sums := make([]movement, 0, len(movements))
+	place := make(map[string]int, len(movements))
+	for _, m := range movements {
+		i, seen := place[m.productID]
+		if !seen {
+			place[m.productID] = len(sums)
+			sums = append(sums, m)
+			continue
+		}
+		sum, ok := checkedAdd(sums[i].delta, m.delta)
+		if !ok {
+			return nil, overflow("the quantity of product " + m.productID)
+		}
+		sums[i].delta = sum
+	}
+	return sums, nil
 }
 
 // moveAll makes the events of movements that mayMove has passed: one for each,
