@@ -112,7 +112,7 @@ func (a *alerter) pending(ctx context.Context) ([]cause, error) {
 			causes = append(causes, c)
 			a.versions[c.event.BranchID] = max(a.versions[c.event.BranchID], uint64(r.int(3)))
 			return nil
-		}, "SELECT pos, pending.branch, alert, version FROM pending LEFT JOIN streams USING (branch) WHERE pos > ? ORDER BY pos LIMIT ?", a.through, int64(alertBatch))
+		}, "SELECT pos, pending.branch, alert, version FROM pending LEFT JOIN streams USING (branch) WHERE pos > ? AND "+unsettled+" ORDER BY pos LIMIT ?", a.through, int64(alertBatch))
 	})
 	return causes, err
 }

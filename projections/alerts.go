@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"bms/domain"
@@ -28,13 +29,17 @@ CREATE INDEX products_open ON products (branch, product) WHERE alert IS NOT NULL
 CREATE TABLE pending (pos INTEGER PRIMARY KEY, branch TEXT NOT NULL, alert TEXT NOT NULL);
 CREATE INDEX pending_branch ON pending (branch, pos);
 CREATE TABLE streams (branch TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
-`,
+` + alertsLocalSchema,
 		types: []string{domain.TypeProductUpdated, domain.TypeInventoryUpdated, domain.TypeLowStockAlert},
 		wants: func(c *domain.Commit) bool { return strings.HasPrefix(c.Stream, alertsPrefix) },
 		start: func(f *file) (fold, error) {
 			a := &alerts{file: f, mode: domain.AlertMode(mode)}
 			a.products = newTable(a.load, a.store)
-			return a, nil
+			other := RepeatEscalation
+			if mode == other {
+				other = RepeatEvery
+			}
+			return a, takeOver(f, filepath.Join(filepath.Dir(f.path), alertsDefinition(other).fileName()))
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"sync/atomic"
 
 	"bms/domain"
@@ -15,7 +16,7 @@ import (
 // could leave a mixture that nothing would notice. FULL would buy nothing: what
 // is lost is in the log.
 var (
-	writerSettings = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(4000)", "cache_size(-16384)", "temp_store(MEMORY)", "busy_timeout(5000)"}
+	writerSettings = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(8000)", "cache_size(-16384)", "temp_store(MEMORY)", "busy_timeout(5000)"}
 	readerSettings = []string{"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)", "busy_timeout(5000)"}
 )
 
@@ -96,19 +97,26 @@ func openFile(path, schema string) (*file, error) {
 var errStale = errors.New("not a usable projection file")
 
 func (f *file) prepare(schema string, sound bool) error {
-	tables := int64(0)
+	tables, mark := int64(0), int64(0)
 	_, err := f.writer.one(context.Background(), func(r row) error {
-		tables = r.int(0)
+		tables, mark = r.int(0), r.int(1)
 		return nil
-	}, "SELECT count(*) FROM sqlite_master")
+	}, "SELECT count(*), (SELECT user_version FROM pragma_user_version) FROM sqlite_master")
 	if err != nil {
 		return err
 	}
-	if tables == 0 {
-		if err := f.writer.script("BEGIN IMMEDIATE;" + baseSchema + schema + "COMMIT;"); err != nil {
+	// The mark tells a file made with another schema under the same version,
+	// as happens while one is being worked on.
+	want := int64(crc32.ChecksumIEEE([]byte(baseSchema+schema)) >> 1)
+	switch {
+	case tables == 0:
+		sql := fmt.Sprintf("BEGIN IMMEDIATE; %s %s PRAGMA user_version = %d; COMMIT;", baseSchema, schema, want)
+		if err := f.writer.script(sql); err != nil {
 			return err
 		}
-	} else if !sound {
+	case mark != want:
+		return fmt.Errorf("%w: its schema is another", errStale)
+	case !sound:
 		if err := f.check(); err != nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 package projections
 
 import (
+	"fmt"
+
 	"bms/domain"
 )
 
@@ -25,6 +27,14 @@ type definition struct {
 	wants func(*domain.Commit) bool
 	// start makes the fold of a file just opened.
 	start func(*file) (fold, error)
+}
+
+// fileName says all that the fold depends on beside the log.
+func (d definition) fileName() string {
+	if d.variant != "" {
+		return fmt.Sprintf("%s-v%d-%s.db", d.name, d.version, d.variant)
+	}
+	return fmt.Sprintf("%s-v%d.db", d.name, d.version)
 }
 
 // fold turns events into rows of a file, through the file's writer. All is

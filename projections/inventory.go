@@ -63,6 +63,7 @@ type productRow struct {
 	deleted  bool
 	recorded int64 // milliseconds
 	stored   bool  // it is in the table
+	renamed  bool  // more than the stock has changed
 }
 
 const productColumns = "id, sku, name, price, currency, stock, min_stock, negative, version, deleted, recorded, product"
@@ -89,6 +90,10 @@ func (i *inventory) load(k productKey) (productRow, bool, error) {
 
 func (i *inventory) store(p *productRow) error {
 	w := i.file.writer
+	if p.stored && !p.renamed { // as mostly, and numbers are cheap to bind
+		return w.exec("UPDATE products SET stock = ?, min_stock = ?, version = ?, recorded = ? WHERE id = ?", p.Stock, p.MinStock, p.Version, p.recorded, p.id)
+	}
+	p.renamed = false
 	if p.stored {
 		return w.exec("UPDATE products SET sku = ?, name = ?, search = ?, price = ?, currency = ?, stock = ?, min_stock = ?, negative = ?, version = ?, deleted = ?, recorded = ? WHERE id = ?",
 			p.SKU, p.Name, searchText(p.Product), p.PriceMinor, p.Currency, p.Stock, p.MinStock, p.NegativeStock, p.Version, flag(p.deleted), p.recorded, p.id)
@@ -133,7 +138,7 @@ func (i *inventory) product(e *domain.Event, p domain.ProductUpdated) error {
 	stock := row.Stock
 	row.Product = p.Product
 	row.ProductID, row.Stock = p.ProductID, stock
-	row.deleted = p.Action == domain.ActionDeleted
+	row.deleted, row.renamed = p.Action == domain.ActionDeleted, true
 	i.products.put(entry)
 	return nil
 }

@@ -60,17 +60,9 @@ func newRunner(d definition, c Config) *runner {
 	return r
 }
 
-// path is where the file is. Its name says all that the fold depends on beside
-// the log.
+// path is where the file is.
 func (r *runner) path() string {
 	return filepath.Join(r.config.Dir, r.fileName())
-}
-
-func (r *runner) fileName() string {
-	if r.variant != "" {
-		return fmt.Sprintf("%s-v%d-%s.db", r.name, r.version, r.variant)
-	}
-	return fmt.Sprintf("%s-v%d.db", r.name, r.version)
 }
 
 // open opens the file, a new one if it must be. It holds mu so that no query
@@ -217,6 +209,7 @@ func (r *runner) follow(ctx context.Context) (err error) {
 	if r.written, err = position(ctx, r.file.writer); err != nil {
 		return err
 	}
+	r.fold.published() // of a batch that was committed before a panic
 	r.progress.resume(r.written)
 	ctx, cancel := r.progress.watch(ctx)
 	defer cancel()
@@ -226,7 +219,11 @@ func (r *runner) follow(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("follow the log: %w", err)
 		}
-		if err := r.batch(commits); err != nil {
+		if good, err := r.batch(commits); err != nil {
+			if good > 0 { // stop right before the one that doesn't fold
+				_, again := r.batch(commits[:good])
+				err = errors.Join(err, again)
+			}
 			return err
 		}
 		if len(commits) < smallBatch && r.progress.isLive() {
@@ -266,8 +263,8 @@ func (r *runner) dropOld() error {
 }
 
 // batch folds commits and makes them and the new position visible together, or
-// leaves all as it was.
-func (r *runner) batch(commits []*domain.Commit) (err error) {
+// leaves all as it was. It returns how many were good.
+func (r *runner) batch(commits []*domain.Commit) (good int, err error) {
 	started := r.config.Now()
 	r.progress.folding(commits[0])
 	defer func() {
@@ -277,22 +274,22 @@ func (r *runner) batch(commits []*domain.Commit) (err error) {
 		}
 	}()
 	events, touched := 0, false
-	for _, c := range commits {
+	for i, c := range commits {
 		events += len(c.Events)
 		did, err := r.apply(c)
 		if err != nil {
-			return fmt.Errorf("fold commit %s: %w", c.Position, err)
+			return i, fmt.Errorf("fold commit %s: %w", c.Position, err)
 		}
 		touched = touched || did
 	}
 	last := commits[len(commits)-1].Position
 	if touched || last.Seq-r.written.Seq >= maxUnwritten {
 		if err := r.fold.flush(); err != nil {
-			return fmt.Errorf("fold up to %s: %w", last, err)
+			return 0, fmt.Errorf("fold up to %s: %w", last, err)
 		}
 		r.config.step(r.name, stepFolded)
 		if err := r.file.commit(last); err != nil {
-			return fmt.Errorf("commit %s: %w", last, err)
+			return 0, fmt.Errorf("commit %s: %w", last, err)
 		}
 		r.written = last
 		r.config.step(r.name, stepCommitted)
@@ -306,7 +303,7 @@ func (r *runner) batch(commits []*domain.Commit) (err error) {
 	if r.config.Observe.Folded != nil {
 		r.config.Observe.Folded(r.name, len(commits), events, r.config.Now().Sub(started))
 	}
-	return nil
+	return len(commits), nil
 }
 
 // apply folds a commit and reports whether it was of any interest. Types that

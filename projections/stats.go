@@ -83,7 +83,7 @@ func (s *stats) apply(_ *domain.Commit, e *domain.Event, payload domain.Payload)
 	case domain.ProductUpdated:
 		return s.value(productKey{e.BranchID, p.ProductID}, func(v *valuedRow) {
 			v.sku, v.name, v.price, v.currency = p.Product.SKU, p.Product.Name, p.Product.PriceMinor, p.Product.Currency
-			v.deleted = p.Action == domain.ActionDeleted
+			v.deleted, v.renamed = p.Action == domain.ActionDeleted, true
 		})
 	}
 	return nil
@@ -226,7 +226,6 @@ func (s *stats) value(k productKey, change func(*valuedRow)) error {
 		return err
 	}
 	before := p.row
-	p.row.productKey = k
 	change(&p.row)
 	s.products.put(p)
 	if before.currency == p.row.currency && before.worth() == p.row.worth() {

@@ -57,6 +57,7 @@ type valuedRow struct {
 	sku, name, currency string
 	stock, price        int64
 	deleted             bool
+	renamed             bool // more than the stock has changed
 }
 
 // worth is the value of the stock; one below zero is worth nothing.
@@ -77,6 +78,10 @@ func (s *stats) loadProduct(k productKey) (v valuedRow, found bool, err error) {
 }
 
 func (s *stats) storeProduct(v *valuedRow) error {
+	if !v.renamed {
+		return s.file.writer.exec("UPDATE products SET stock = ? WHERE branch = ? AND product = ?", v.stock, v.branch, v.product)
+	}
+	v.renamed = false
 	return s.file.writer.exec("INSERT OR REPLACE INTO products VALUES (?, ?, ?, ?, ?, ?, ?, ?)", v.branch, v.product, v.sku, v.name, v.stock, v.price, v.currency, flag(v.deleted))
 }
 
