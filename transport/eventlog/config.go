@@ -45,6 +45,10 @@ type Config struct {
 	// Streams bounds the streams whose last version is kept in memory; others
 	// are looked up in the file. Zero is 65536.
 	Streams int
+	// IndexBatch is the number of commits whose index entries go to disk
+	// together; until then they are in memory, and a start after a crash
+	// indexes them again. Zero is 16384.
+	IndexBatch int
 	// CheckpointBytes is the size of the write-ahead log from which on it is
 	// copied into the database. Zero is 32 MiB.
 	CheckpointBytes int64
@@ -76,6 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"RecentCommits", &c.RecentCommits, 16384},
 		{"Readers", &c.Readers, 4},
 		{"Streams", &c.Streams, 65536},
+		{"IndexBatch", &c.IndexBatch, 16384},
 	} {
 		if *f.value < 0 {
 			return c, fmt.Errorf("eventlog: Config.%s is %d, want 0 for the default or more", f.name, *f.value)

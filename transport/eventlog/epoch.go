@@ -15,11 +15,13 @@ import (
 // before the next one's start.
 type epoch struct{ id, start uint64 }
 
+func (e epoch) checksum() int64 { return int64(checksum(0, e.id, e.start)) }
+
 // epochs in rising order of both. Immutable once the log is open.
 type epochs []epoch
 
 func loadEpochs(c *conn) (epochs, error) {
-	s, err := c.once("SELECT epoch, start FROM epochs ORDER BY epoch")
+	s, err := c.once("SELECT epoch, start, checksum FROM epochs ORDER BY epoch")
 	if err != nil {
 		return nil, err
 	}
@@ -27,10 +29,11 @@ func loadEpochs(c *conn) (epochs, error) {
 	err = s.each(func(row []driver.Value) (bool, error) {
 		id, ok := row[0].(int64)
 		start, ok2 := row[1].(int64)
-		if !ok || !ok2 || id <= 0 || start <= 0 || len(all) > 0 && all[len(all)-1].start > uint64(start) {
+		e := epoch{uint64(id), uint64(start)}
+		if !ok || !ok2 || row[2] != driver.Value(e.checksum()) || len(all) > 0 && all[len(all)-1].start > e.start {
 			return false, fmt.Errorf("%w: table epochs: %v", domain.ErrCorrupt, row)
 		}
-		all = append(all, epoch{uint64(id), uint64(start)})
+		all = append(all, e)
 		return true, nil
 	})
 	return all, errors.Join(err, s.close())
@@ -43,7 +46,7 @@ func (es epochs) begin(c *conn, now time.Time, last uint64) (epochs, error) {
 	if len(es) > 0 {
 		next.id = max(next.id, es[len(es)-1].id+1)
 	}
-	if err := c.exec(fmt.Sprintf("INSERT INTO epochs (epoch, start) VALUES (%d, %d)", next.id, next.start)); err != nil {
+	if err := c.exec(fmt.Sprintf("INSERT INTO epochs (epoch, start, checksum) VALUES (%d, %d, %d)", next.id, next.start, next.checksum())); err != nil {
 		return nil, fmt.Errorf("begin an epoch: %w", err)
 	}
 	return append(es, next), nil

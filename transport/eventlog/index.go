@@ -33,9 +33,6 @@ CREATE TABLE covered (      -- one row: how far the index reaches
 INSERT INTO covered VALUES (0, 0);
 `
 
-// indexBatch is how many commits an index transaction takes together.
-const indexBatch = 16384
-
 // index maps streams and commands to sequences, uniquely: it is the fence
 // behind the writer's own check of versions, and the only one for command ids.
 //
@@ -45,7 +42,7 @@ const indexBatch = 16384
 // their records fill 12, and two thirds of the time went there. As the index
 // can always be made again from the log, its transactions need not be those of
 // the log: entries go in (and conflicts come out) with each append, in memory,
-// and reach the file 16384 commits at a time. What is not in the file yet is in
+// and reach the file many at a time. What is not in the file yet is in
 // tail, for readers; after a crash Open reads it from the log.
 //
 // The writer owns it, except for tail.
@@ -57,6 +54,8 @@ type index struct {
 	flushes                        int
 	tail                           *tail
 	gate                           sync.Locker // keeps readers out
+	batch                          int         // commits that one transaction takes together
+	hook                           func(step string)
 }
 
 // restartEvery is the number of transactions after which the write-ahead log of
@@ -74,12 +73,11 @@ func commandKey(userID, commandID string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// openIndex opens the index file of a log, making it if it is not there, and
+// bringUp opens the index file of a log, making it if it is not there, and
 // brings it up to the log's end. One that is damaged or not of this log is made
 // anew if remake is set, which it must not be while readers have it open.
-func openIndex(file string, log *conn, t *tail, gate sync.Locker, remake bool) (*index, error) {
-	x := &index{tail: t, gate: gate}
-	t.clear()
+func (x *index) bringUp(file string, log *conn, remake bool) error {
+	x.tail.clear()
 	ok, err := x.open(file, log)
 	if err == nil && !ok && !remake {
 		err = errors.New("it is damaged; it is made anew at the next start")
@@ -93,9 +91,9 @@ func openIndex(file string, log *conn, t *tail, gate sync.Locker, remake bool) (
 		err = x.catchUp(log)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("index %s: %w", file, err), x.close())
+		return errors.Join(fmt.Errorf("index %s: %w", file, err), x.close())
 	}
-	return x, nil
+	return nil
 }
 
 func removeIndex(file string) error {
@@ -205,7 +203,7 @@ func (x *index) catchUp(log *conn) error {
 		}
 		x.tail.add(e)
 		x.pending++
-		return true, x.flushAt(indexBatch)
+		return true, x.flushAt(x.batch)
 	}, covered)
 	return errors.Join(err, s.close())
 }
@@ -263,6 +261,7 @@ func (x *index) flushAt(commits int) error {
 	}
 	x.pending = 0
 	x.tail.clear()
+	x.hook("flushed")
 	if x.flushes++; x.flushes%restartEvery == 0 {
 		// Only between two transactions can the write-ahead log start over.
 		// All but the last one's pages were copied beside the writer.

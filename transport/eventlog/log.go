@@ -42,7 +42,7 @@ type Log struct {
 	closing       sync.Once
 	closed        error // of the one Close
 
-	testHook func(step string) // set by tests before the first append
+	hook func(step string) // for tests
 }
 
 var _ domain.Log = (*Log)(nil)
@@ -56,6 +56,12 @@ var _ domain.Log = (*Log)(nil)
 // else, domain.ErrCorrupt if the end of the log is damaged, and otherwise one
 // that says what is wrong with folder or file. The caller closes the log.
 func Open(ctx context.Context, config Config) (*Log, error) {
+	return openHooked(ctx, config, func(string) {})
+}
+
+// openHooked is Open with a function that the writer calls between its steps:
+// "planning", "begun", "inserted", "durable", "flushed".
+func openHooked(ctx context.Context, config Config, hook func(step string)) (*Log, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err
@@ -75,7 +81,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
 		return nil, errors.Join(err, held.release())
 	}
-	l := &Log{config: config, file: filepath.Join(dir, fileName), lock: held, stop: make(chan struct{})}
+	l := &Log{config: config, file: filepath.Join(dir, fileName), lock: held, hook: hook, stop: make(chan struct{})}
 	if err := l.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open log %s: %w", l.file, err), l.release())
 	}
@@ -213,10 +219,4 @@ func (l *Log) release() error {
 		errs = append(errs, l.writer.close())
 	}
 	return errors.Join(append(errs, l.lock.release())...)
-}
-
-func (l *Log) hook(step string) {
-	if l.testHook != nil {
-		l.testHook(step)
-	}
 }

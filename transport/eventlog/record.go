@@ -114,12 +114,13 @@ func (r *record) place(seq, version uint64) {
 	r.columns[colSeq], r.columns[colVersion], r.columns[colChecksum] = int64(seq), int64(version), r.entry.checksum
 }
 
-// checksum goes on with a checksum over the two columns the writer decides.
-func checksum(partial uint32, version, seq uint64) uint32 {
-	var b [16]byte
-	binary.LittleEndian.PutUint64(b[:], version)
-	binary.LittleEndian.PutUint64(b[8:], seq)
-	return crc32.Update(partial, castagnoli, b[:])
+// checksum goes on with a checksum over two numbers: of a commit, version and
+// seq, which the writer decides.
+func checksum(partial uint32, a, b uint64) uint32 {
+	var buf [16]byte
+	binary.LittleEndian.PutUint64(buf[:], a)
+	binary.LittleEndian.PutUint64(buf[8:], b)
+	return crc32.Update(partial, castagnoli, buf[:])
 }
 
 // appendColumns appends all columns but version, seq and checksum in the form

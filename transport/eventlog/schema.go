@@ -30,8 +30,9 @@ CREATE TABLE commits (
 	checksum     INTEGER NOT NULL     -- CRC-32C of all the above
 );
 CREATE TABLE epochs (
-	epoch INTEGER PRIMARY KEY, -- Unix milliseconds, rising
-	start INTEGER NOT NULL     -- the first sequence written in it
+	epoch    INTEGER PRIMARY KEY, -- Unix milliseconds, rising
+	start    INTEGER NOT NULL,    -- the first sequence written in it
+	checksum INTEGER NOT NULL     -- CRC-32C of the above
 );
 CREATE TABLE offsets (
 	consumer TEXT    NOT NULL, -- consumer group

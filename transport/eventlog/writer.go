@@ -62,8 +62,8 @@ func (w *writer) open(remake bool) error {
 			return errors.Join(err, c.close())
 		}
 	}
-	x, err := openIndex(w.log.pool.index, c, &w.log.tail, &w.log.pool.gate, remake)
-	if err != nil {
+	x := &index{tail: &w.log.tail, gate: &w.log.pool.gate, batch: w.log.config.IndexBatch, hook: w.log.hook}
+	if err := x.bringUp(w.log.pool.index, c, remake); err != nil {
 		return errors.Join(err, c.close())
 	}
 	w.conn, w.index = c, x
@@ -108,6 +108,11 @@ func (w *writer) write(calls []*call) {
 	if err != nil {
 		w.log.config.Logger.Error("append failed", "calls", len(calls), "error", err)
 		err = fmt.Errorf("%w: %w", domain.ErrLogUnavailable, err)
+		if w.conn == nil {
+			// Whoever now asks the log what has become of it should
+			// get the answer. If it fails, the next group tries again.
+			_ = w.recover()
+		}
 	} else {
 		w.publish()
 	}
@@ -153,6 +158,7 @@ func (w *writer) transact(calls []*call, errs []error) (err error) {
 			w.abandon()
 		}
 	}()
+	w.log.hook("planning")
 	if err := w.plan(calls, errs); err != nil {
 		return err
 	}
@@ -314,7 +320,7 @@ func (w *writer) tend() {
 	if w.conn == nil {
 		return
 	}
-	if err := w.index.flushAt(indexBatch); err != nil {
+	if err := w.index.flushAt(w.index.batch); err != nil {
 		w.log.config.Logger.Error("flush the log's index", "error", err)
 		w.abandon()
 		return
