@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"bms/domain"
@@ -69,6 +70,10 @@ func encode(c *domain.Commit, next bool) (*record, error) {
 		if !utf8.ValidString(s) {
 			return nil, fmt.Errorf("commit of stream %q: %q is not UTF-8", c.Stream, s)
 		}
+	}
+	c.At = c.At.UTC().Truncate(time.Millisecond)
+	for i := range c.Events {
+		c.Events[i].At = c.Events[i].At.UTC().Truncate(time.Millisecond)
 	}
 	r := &record{commit: c, next: next, entry: indexEntry{stream: c.Stream, version: c.Version}}
 	if c.CommandID != "" {
