@@ -85,11 +85,11 @@ func version() string {
 
 // allowOrigin reports whether a page of this origin may call: one of
 // --cors-origins, with --dev also any of this machine.
-func (c *serveConfig) allowOrigin(origin string) bool {
-	if slices.Contains(c.corsOrigins, origin) {
+func (a *App) allowOrigin(origin string) bool {
+	if slices.Contains(a.cfg.corsOrigins, origin) {
 		return true
 	}
-	if !c.dev {
+	if !a.cfg.dev {
 		return false
 	}
 	u, err := url.Parse(origin)

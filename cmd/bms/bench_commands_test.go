@@ -2,10 +2,8 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"bms/domain"
-	"bms/transport/auth"
 )
 
 // BenchmarkCommands sells over HTTP with fsync, from the acceptance of a
@@ -75,65 +72,6 @@ func benchCommands(b *testing.B, clients, branches int) {
 	b.ReportMetric(float64(len(all))/b.Elapsed().Seconds(), "commands/s")
 	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
-}
-
-// benchNode is a node in this process.
-type benchNode struct {
-	app  *App
-	addr string
-	stop func()
-}
-
-// startNode serves from a data folder until the end of the test or stop.
-func startNode(tb testing.TB, dataDir string) *benchNode {
-	tb.Helper()
-	flags, cfg := serveFlags()
-	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", dataDir, "--jwt-secret", testSecret}); err != nil {
-		tb.Fatal(err)
-	}
-	app, err := openApp(tb.Context(), cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := app.Run(ctx); err != nil {
-			tb.Errorf("run: %v", err)
-		}
-		if err := app.Close(); err != nil {
-			tb.Errorf("close: %v", err)
-		}
-	}()
-	n := &benchNode{app: app, addr: app.listener.Addr().String(), stop: func() { cancel(); <-done }}
-	tb.Cleanup(n.stop)
-	return n
-}
-
-// do gives a command that has to be accepted.
-func (n *benchNode) do(tb testing.TB, commandType, branchID string, body any) {
-	tb.Helper()
-	_, err := n.app.bus.Do(tb.Context(), domain.Command{
-		ID: commandType + "-" + branchID, Keyed: true, Type: commandType, BranchID: branchID,
-		Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, At: time.Now(), Body: body,
-	})
-	if err != nil {
-		tb.Fatalf("%s in %s: %v", commandType, branchID, err)
-	}
-}
-
-// token is an admin's.
-func (n *benchNode) token(tb testing.TB) string {
-	tb.Helper()
-	now := time.Now()
-	token, err := auth.Sign([]byte(testSecret), auth.Grant{
-		Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return token
 }
 
 func dial(tb testing.TB, addr string) net.Conn {

@@ -10,8 +10,8 @@ import (
 	"bms/domain"
 )
 
-// openWritePath opens what decides, keeps and folds, without any edge.
-func openWritePath(t *testing.T, dataDir string) *App {
+// openCore opens what decides, keeps and folds, without any edge.
+func openCore(t *testing.T, dataDir string) *App {
 	t.Helper()
 	a := &App{cfg: &serveConfig{dataDir: dataDir, durability: "fsync"}, logger: slog.New(slog.DiscardHandler), now: time.Now}
 	for _, open := range []func(context.Context) error{a.openTelemetry, a.openLog, a.openProjections, a.openDeciders} {
@@ -57,11 +57,11 @@ func (a *App) runFor(t *testing.T, d time.Duration, run string) {
 func TestDemo_sells_runs_low_and_restocks(t *testing.T) {
 	dir := t.TempDir()
 	for _, run := range []string{"monday", "tuesday"} {
-		synctest.Test(t, func(t *testing.T) { openWritePath(t, dir).runFor(t, 10*time.Minute, run) })
+		synctest.Test(t, func(t *testing.T) { openCore(t, dir).runFor(t, 10*time.Minute, run) })
 	}
 	count := map[string]int{}
 	synctest.Test(t, func(t *testing.T) {
-		a := openWritePath(t, dir)
+		a := openCore(t, dir)
 		defer a.Close()
 		for after := uint64(0); ; {
 			commits, err := a.log.Read(t.Context(), after, 1000)

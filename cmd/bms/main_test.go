@@ -135,9 +135,9 @@ func TestDevKey_is_made_once_and_for_its_owner_only(t *testing.T) {
 }
 
 func TestAllowOrigin_dev_adds_this_machine_and_nothing_else(t *testing.T) {
-	cfg := serveConfig{corsOrigins: []string{"https://shop.example"}}
-	dev := cfg
-	dev.dev = true
+	origins := []string{"https://shop.example"}
+	production := App{cfg: &serveConfig{corsOrigins: origins}}
+	dev := App{cfg: &serveConfig{corsOrigins: origins, dev: true}}
 	for origin, want := range map[string]struct{ production, dev bool }{
 		"https://shop.example":          {true, true},
 		"https://shop.example:8443":     {false, false},
@@ -155,7 +155,7 @@ func TestAllowOrigin_dev_adds_this_machine_and_nothing_else(t *testing.T) {
 		"file://localhost":              {false, false},
 		"":                              {false, false},
 	} {
-		if got := cfg.allowOrigin(origin); got != want.production {
+		if got := production.allowOrigin(origin); got != want.production {
 			t.Errorf("origin %q allowed %v, want %v", origin, got, want.production)
 		}
 		if got := dev.allowOrigin(origin); got != want.dev {

@@ -145,10 +145,7 @@ func (a *App) openSockets(context.Context) (err error) {
 	if a.sockets, err = newSockets(a); err != nil {
 		return err
 	}
-	a.closeWith(func() error {
-		a.sockets.close()
-		return nil
-	})
+	a.closeWith(a.sockets.close)
 	return nil
 }
 
@@ -158,7 +155,7 @@ func (a *App) openHTTP(context.Context) error {
 		Commands: a.bus.Do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
 		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request,
 		Tracing: a.tracing.Provider, Durability: a.log.Durability(),
-		AllowOrigin: a.cfg.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,
+		AllowOrigin: a.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,
 		Version: version(), Logger: a.logger, Now: a.now,
 	})
 	if err != nil {
@@ -166,6 +163,7 @@ func (a *App) openHTTP(context.Context) error {
 	}
 	a.metrics.Watch(telemetry.Sources{
 		Head:    func() uint64 { return a.log.Head().Seq },
+		Rooms:   func() int { return len(a.sockets.hub.RoomInfos()) },
 		Panics:  a.system.Panics,
 		Waiting: a.deciders.Queued,
 		Projections: func() (lags []telemetry.Lag) {
@@ -202,8 +200,5 @@ func (a *App) unready() (reasons []string) {
 			reasons = append(reasons, "projection "+s.Name+" has failed: "+s.LastError)
 		}
 	}
-	if err := a.sockets.hub.Frozen(); err != nil {
-		reasons = append(reasons, "the feed stands still: "+err.Error())
-	}
-	return reasons
+	return append(reasons, a.sockets.unready()...)
 }

@@ -102,6 +102,7 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.verifier.Run(work) })
 	g.Go(func() error { return a.projections.Run(work) })
 	g.Go(func() error { return a.bus.Run(work) })
+	g.Go(func() error { return a.sockets.run(work) })
 	g.Go(func() error {
 		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve on %s: %w", a.listener.Addr(), err)

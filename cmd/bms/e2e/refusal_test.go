@@ -27,8 +27,8 @@ func TestClients_with_a_bad_token_are_told_why(t *testing.T) {
 		"none":                 {"/ws", "", "unauthorized"},
 		"of_another_key":       {"/ws", sign(t, "another secret of 32 bytes and more", time.Hour, jwt.MapClaims{"sub": "u1", "role": "admin"}), "unauthorized"},
 		"expired":              {"/ws", sign(t, secret, -time.Minute, jwt.MapClaims{"sub": "u1", "role": "admin"}), "token_expired"},
-		"staff_in_the_office":  {"/ws-admin", token(t, "u1", "staff", "--branch", "b1"), "forbidden_namespace"},
-		"nobody_s_at_the_till": {"/ws-pos", sign(t, secret, time.Hour, jwt.MapClaims{"sub": "u1", "role": "staff"}), "forbidden_namespace"},
+		"staff_in_the_office":  {"/ws-admin", token(t, "clerk", "staff", "--branch", "b1"), "forbidden_namespace"},
+		"nobody_s_at_the_till": {"/ws-pos", sign(t, secret, time.Hour, jwt.MapClaims{"sub": "nobody", "role": "staff"}), "forbidden_namespace"},
 	} {
 		for transport, options := range transports {
 			t.Run(name+"/"+transport, func(t *testing.T) {
@@ -46,6 +46,48 @@ func TestClients_with_a_bad_token_are_told_why(t *testing.T) {
 				t.Errorf("code %q, want %q", p.Code, c.code)
 			}
 		})
+	}
+}
+
+// A connection ends when its token does, and the client is told why when it
+// comes back with the same one.
+func TestClients_are_sent_away_when_their_token_expires(t *testing.T) {
+	n := serve(t)
+	for transport, options := range transports {
+		t.Run(transport, func(t *testing.T) {
+			user := "brief-" + transport
+			d := dashboard(t, user, "http://"+n.addr+"/ws", sign(t, secret, 3*time.Second, jwt.MapClaims{"sub": user, "role": "admin"}), options)
+			d.next("session")
+			d.next("disconnect")
+			if s := d.next("connect_error"); s.Data.Code != "token_expired" {
+				t.Errorf("connect_error %q with code %q, want token_expired", s.Message, s.Data.Code)
+			}
+		})
+	}
+}
+
+func TestClients_that_connect_too_often_are_told_when_to_come_back(t *testing.T) {
+	n := serve(t, "--connect-rate", "2/1h")
+	tok := token(t, "eager", "admin")
+	for range 2 {
+		dashboard(t, "eager", "http://"+n.addr+"/ws", tok, `{}`).next("session")
+	}
+	s := dashboard(t, "eager", "http://"+n.addr+"/ws", tok, `{}`).next("connect_error")
+	if s.Data.Code != "rate_limited" || s.Data.RetryAfter < 1 || s.Data.RetryAfter > 3600 {
+		t.Errorf("connect_error %q with code %q and retryAfter %v, want rate_limited and up to an hour", s.Message, s.Data.Code, s.Data.RetryAfter)
+	}
+	// Another user is not held back, and the counts are what is connected.
+	dashboard(t, "other", "http://"+n.addr+"/ws-admin", token(t, "other", "admin"), `{}`).next("session")
+	var status struct {
+		WebSocket map[string]any `json:"websocket"`
+	}
+	n.must("GET", "/ws-status", "", nil).into(t, &status)
+	if status.WebSocket["enabled"] != true || status.WebSocket["connections"] != 3.0 {
+		t.Errorf("ws-status %v, want 3 connections", status.WebSocket)
+	}
+	spaces, _ := status.WebSocket["namespaces"].(map[string]any)
+	if spaces["/ws"] != 2.0 || spaces["/ws-admin"] != 1.0 || spaces["/ws-pos"] != 0.0 {
+		t.Errorf("namespaces %v, want 2 in /ws, 1 in /ws-admin, 0 in /ws-pos", spaces)
 	}
 }
 

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"bms/domain"
+	"bms/transport/auth"
+)
+
+// testNode is a node in this process.
+type testNode struct {
+	app  *App
+	addr string
+	stop func()
+}
+
+// startNode serves from a data folder until the end of the test or stop.
+func startNode(tb testing.TB, dataDir string) *testNode {
+	tb.Helper()
+	flags, cfg := serveFlags()
+	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", dataDir, "--jwt-secret", testSecret}); err != nil {
+		tb.Fatal(err)
+	}
+	app, err := openApp(tb.Context(), cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := app.Run(ctx); err != nil {
+			tb.Errorf("run: %v", err)
+		}
+		if err := app.Close(); err != nil {
+			tb.Errorf("close: %v", err)
+		}
+	}()
+	n := &testNode{app: app, addr: app.listener.Addr().String(), stop: sync.OnceFunc(func() { cancel(); <-done })}
+	tb.Cleanup(n.stop)
+	return n
+}
+
+// do gives a command that has to be accepted.
+func (n *testNode) do(tb testing.TB, commandType, branchID string, body any) {
+	tb.Helper()
+	_, err := n.app.bus.Do(tb.Context(), domain.Command{
+		ID: commandType + "-" + branchID, Keyed: true, Type: commandType, BranchID: branchID,
+		Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, At: time.Now(), Body: body,
+	})
+	if err != nil {
+		tb.Fatalf("%s in %s: %v", commandType, branchID, err)
+	}
+}
+
+// token is an admin's.
+func (n *testNode) token(tb testing.TB) string {
+	tb.Helper()
+	now := time.Now()
+	token, err := auth.Sign([]byte(testSecret), auth.Grant{
+		Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return token
+}
