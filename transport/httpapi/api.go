@@ -68,6 +68,11 @@ func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h["Referrer-Policy"] = noReferrer
 	h["X-Frame-Options"] = deny
 	h["Cache-Control"] = noStore
+	if r.ContentLength != 0 {
+		// It holds, too, for a body that no handler reads: net/http waits for
+		// some of it before it lets a refusal go.
+		setReadDeadline(w, start.Add(a.cfg.BodyTimeout))
+	}
 	if a.cfg.AllowOrigin != nil && a.crossOrigin(w, r) {
 		return
 	}

@@ -135,7 +135,8 @@ func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRou
 	return decodeBody(row.command, raw, row.bind(r))
 }
 
-// readBody reads a body of at most MaxBody bytes within BodyTimeout. The type
+// readBody reads a body of at most MaxBody bytes, by the deadline that ServeHTTP
+// has set. The type
 // that the client gives it is not looked at: a body that isn't the JSON of the
 // schema is refused as such, and a token is nothing a browser adds by itself.
 func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer) *domain.Rejection {
@@ -143,20 +144,18 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer
 		return domain.Reject(codeUnsupportedCoding, "send the body without Content-Encoding")
 	}
 	if r.ContentLength > a.cfg.MaxBody {
+		// Else the server would read, and throw away, some of it first.
+		w.Header().Set("Connection", "close")
 		return a.tooLarge()
 	}
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	control := http.NewResponseController(w)
-	// A server that can't set deadlines (a test's recorder) has no slow clients.
-	deadline := control.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout)) == nil
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, a.cfg.MaxBody))
-	if deadline {
-		_ = control.SetReadDeadline(time.Time{})
-	}
 	switch {
 	case err == nil:
+		// The body is here: what its deadline guarded against is over.
+		setReadDeadline(w, time.Time{})
 		return nil
 	case errors.As(err, new(*http.MaxBytesError)):
 		return a.tooLarge()
@@ -166,6 +165,12 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer
 		w.Header().Set("Connection", "close")
 		return domain.Invalid(domain.FieldError{Field: "body", Message: "could not be read in time"})
 	}
+}
+
+// setReadDeadline bounds the wait for the client's bytes. A server that can't do
+// that (a test's recorder) has no slow clients.
+func setReadDeadline(w http.ResponseWriter, at time.Time) {
+	_ = http.NewResponseController(w).SetReadDeadline(at)
 }
 
 func (a *api) tooLarge() *domain.Rejection {

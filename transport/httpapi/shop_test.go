@@ -245,3 +245,5 @@ func (p problem) fields() string {
 }
 
 var errFault = errors.New("disk on fire in /secret/place")
+
+func (s *shop) logger() *slog.Logger { return slog.New(slog.NewTextHandler(s.lines, nil)) }
