@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"bms/domain"
@@ -47,9 +48,9 @@ func limit(t *testing.T, c *conn) {
 }
 
 func TestFullDisk_fails_the_group_and_recovers(t *testing.T) {
-	full := false
+	var full atomic.Bool
 	l := hooked(t, quiet(t.TempDir()), func(l *Log, step string) {
-		if full && step == "begun" {
+		if full.Load() && step == "begun" {
 			limit(t, l.writer.conn)
 		}
 	})
@@ -64,9 +65,9 @@ func TestFullDisk_fails_the_group_and_recovers(t *testing.T) {
 		head := l.Head()
 		big := adjustment("branch/b1", version+1, fmt.Sprint("bad-", version+1))
 		big.Events[0].Data = []byte(`"` + strings.Repeat("x", 100_000) + `"`)
-		full = true
+		full.Store(true)
 		err := l.Append(t.Context(), adjustment("branch/b2", 1, "never"), big)
-		full = false
+		full.Store(false)
 		if !errors.Is(err, domain.ErrLogUnavailable) || !strings.Contains(err.Error(), "full") {
 			t.Fatalf("append to a full disk: got %v, want %v that says full", err, domain.ErrLogUnavailable)
 		}
@@ -83,12 +84,12 @@ func TestFullDisk_fails_the_group_and_recovers(t *testing.T) {
 }
 
 func TestFullDisk_of_the_index_loses_nothing(t *testing.T) {
-	full := false
+	var full atomic.Bool
 	config := quiet(t.TempDir())
 	config.IndexBatch = 1000
 	l := hooked(t, config, func(l *Log, step string) {
-		if full && step == "planning" {
-			full = false
+		if full.Load() && step == "planning" {
+			full.Store(false)
 			limit(t, l.writer.index.conn)
 		}
 	})
@@ -96,7 +97,7 @@ func TestFullDisk_of_the_index_loses_nothing(t *testing.T) {
 	failures := 0
 	version := uint64(1)
 	for i := range 3000 {
-		full = i%700 == 100
+		full.Store(i%700 == 100)
 		id := fmt.Sprint("c-", i)
 		switch err := l.Append(t.Context(), adjustment("branch/b1", version, id)); {
 		case err == nil:
@@ -120,9 +121,9 @@ func TestFullDisk_of_the_index_loses_nothing(t *testing.T) {
 }
 
 func TestUnknownOutcome_a_commit_that_failed_and_was_kept_is_found(t *testing.T) {
-	keep := false
+	var keep atomic.Bool
 	l := hooked(t, quiet(t.TempDir()), func(l *Log, step string) {
-		if keep && step == "inserted" {
+		if keep.Load() && step == "inserted" {
 			if err := l.writer.conn.exec("COMMIT"); err != nil { // so that the writer's own fails
 				t.Error(err)
 			}
@@ -139,11 +140,11 @@ func TestUnknownOutcome_a_commit_that_failed_and_was_kept_is_found(t *testing.T)
 		}
 		next <- commits
 	}()
-	keep = true
+	keep.Store(true)
 	if err := l.Append(t.Context(), adjustment("branch/b1", 2, "second")); !errors.Is(err, domain.ErrLogUnavailable) {
 		t.Fatalf("append: got %v, want %v", err, domain.ErrLogUnavailable)
 	}
-	keep = false
+	keep.Store(false)
 	c, err := l.FindCommand(t.Context(), "u-17", "second")
 	if err != nil || c.Position.Seq != 2 || l.Head() != c.Position {
 		t.Fatalf("find: got %v, %v, head %v; want the commit at the head", c, err, l.Head())
