@@ -9,8 +9,14 @@ import (
 	"bms/domain"
 )
 
-// readBatch is how many commits a load reads in one go.
-const readBatch = 512
+const (
+	// readBatch is how many commits a load reads in one go.
+	readBatch = 512
+	// lookUpBatch is how many command ids are looked up in one go: a part
+	// of a group, so that the first of many can be on their way to the disk
+	// while the rest are looked up.
+	lookUpBatch = 32
+)
 
 // What an errand of a stream comes back with.
 type (
@@ -55,7 +61,7 @@ func (s *stream) lookUp() {
 	if s.looking || len(s.unlooked) == 0 {
 		return
 	}
-	n := min(len(s.unlooked), maxGroup)
+	n := min(len(s.unlooked), lookUpBatch)
 	commands := s.unlooked[:n:n]
 	s.unlooked = s.unlooked[n:]
 	s.looking = true

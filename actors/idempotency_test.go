@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 
@@ -147,6 +148,40 @@ func Test_ids_that_are_looked_up_do_not_change_the_order(t *testing.T) {
 			if got, want := a.commit.Version, uint64(3+i); got != want {
 				t.Errorf("version %d of command %d, want %d", got, i, want)
 			}
+		}
+	})
+}
+
+// The append of a command is given up and comes late, just after the command
+// that its client repeats was looked up, and just before the state is loaded
+// again: by that state the repeated command would be rejected.
+func Test_a_command_is_not_rejected_because_of_its_own_effect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFaultyLog()
+		d := startDeciders(t, log, nil)
+		stocked(t, d, 1)
+		var late []*domain.Commit
+		log.onAppend(func(ctx context.Context, commits []*domain.Commit, _ func() error) error {
+			late = commits
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		sale := keyed(sell(1), "key")
+		_, err := do(d, sale)
+		wantCode(t, err, domain.CodeLogUnavailable)
+
+		release := log.hold()
+		other := submit(d, commandBy(boss, domain.CommandChangeBranch, "b1", domain.ChangeBranch{Name: new("Other")}))
+		synctest.Wait()
+		again := submit(d, sale)
+		synctest.Wait() // it is looked up and waits for the disk
+		if err := log.memLog.Append(t.Context(), late...); err != nil {
+			t.Fatal(err)
+		}
+		release()
+		wantCode(t, (<-other).err, "accepted")
+		if a := <-again; a.err != nil || a.commit != late[0] {
+			t.Errorf("answer %v, %v, want the commit that came late", a.commit, a.err)
 		}
 	})
 }

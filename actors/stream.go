@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	// maxGroup is how many commands are decided and appended together, and
-	// how many command ids are looked up in one go.
+	// maxGroup is how many commands are decided and appended together.
 	maxGroup = 256
 	// maxTries is how often a command is decided anew because someone else
 	// has written to its stream, before it is answered "busy".

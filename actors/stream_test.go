@@ -308,3 +308,66 @@ func Test_a_thousand_parallel_sales_of_the_last_ten(t *testing.T) {
 		}
 	})
 }
+
+// After an error that may be about one commit, each is appended alone. One that
+// is then rejected must not leave those behind it waiting.
+func Test_a_command_that_is_retried_alone_and_rejected_holds_up_no_other(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFaultyLog()
+		d, other := startDeciders(t, log, nil), startDeciders(t, log, nil)
+		stocked(t, d, 2)
+		release := log.hold()
+		before := submit(d, commandBy(boss, domain.CommandChangeBranch, "b1", domain.ChangeBranch{Name: new("Busy")}))
+		synctest.Wait()
+		first, second := submit(d, sell(1)), submit(d, sell(1))
+		synctest.Wait()
+		var third <-chan decided
+		log.onAppend(func(context.Context, []*domain.Commit, func() error) error {
+			log.onAppend(nil)
+			mustDo(t, other, sell(1))
+			third = submit(d, adjust(1))
+			return errors.New("record too large")
+		})
+		release()
+		wantCode(t, (<-before).err, "accepted")
+		wantCode(t, (<-first).err, "accepted")
+		wantCode(t, (<-second).err, domain.CodeInsufficientStock)
+		wantCode(t, (<-third).err, "accepted")
+	})
+}
+
+func Test_every_answer_append_and_load_is_observed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFaultyLog()
+		log.onAppend(func(_ context.Context, _ []*domain.Commit, next func() error) error {
+			<-time.After(time.Second)
+			return next()
+		})
+		var got []string
+		d := startDeciders(t, log, func(c *DecidersConfig) {
+			c.Observe = Observe{
+				Appended: func(n int, took time.Duration, err error) {
+					got = append(got, fmt.Sprintf("appended %d in %v: %v", n, took, err))
+				},
+				Answered: func(commandType, outcome string, took time.Duration) {
+					got = append(got, fmt.Sprintf("%s %s in %v", commandType, outcome, took))
+				},
+				Loaded: func(took time.Duration, err error) { got = append(got, fmt.Sprintf("loaded in %v: %v", took, err)) },
+			}
+		})
+		mustDo(t, d, openBranch("b1"))
+		_, err := do(d, openBranch("b1"))
+		wantCode(t, err, domain.CodeInvalidTransition)
+		foreign := adjust(1)
+		foreign.BranchID = "b2"
+		_, err = do(d, foreign)
+		wantCode(t, err, domain.CodeBranchForbidden)
+		want := []string{
+			"loaded in 0s: <nil>", "appended 1 in 1s: <nil>", "branch.open accepted in 1s",
+			"branch.open invalid_transition in 0s", "stock.adjust branch_forbidden in 0s",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("observed %q, want %q", got, want)
+		}
+	})
+}
