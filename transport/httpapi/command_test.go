@@ -158,15 +158,17 @@ func Test_every_code_has_its_status(t *testing.T) {
 		409: "insufficient_stock version_conflict duplicate_sku product_deleted branch_closed invalid_transition over_refund transfer_state",
 		413: "batch_too_large", 422: "idempotency_mismatch", 429: "busy rate_limited", 503: "log_unavailable draining overloaded",
 	}
+	var answer func() error
+	s := newShop(t, func(c *Config) {
+		c.Commands = func(context.Context, domain.Command) (*domain.Commit, error) { return nil, answer() }
+	})
 	for status, codes := range want {
 		for code := range strings.SplitSeq(codes, " ") {
-			s := newShop(t, func(c *Config) {
-				c.Commands = func(context.Context, domain.Command) (*domain.Commit, error) {
-					r := domain.Reject(code, "because")
-					r.Details = map[string]any{"lines": []int{1}, "retryAfter": 7, "status": 999, "code": "x"}
-					return nil, fmt.Errorf("wrapped: %w", r)
-				}
-			})
+			answer = func() error {
+				r := domain.Reject(code, "because")
+				r.Details = map[string]any{"lines": []int{1}, "retryAfter": 7, "status": 999, "code": "x"}
+				return fmt.Errorf("wrapped: %w", r)
+			}
 			a := s.send("admin", "POST", "/api/branches", `{"branchId":"b1","name":"x"}`)
 			a.refused(t, code)
 			if a.status != status {

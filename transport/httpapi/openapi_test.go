@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"bms/actors"
+	"bms/domain"
 )
 
 // hall is a Sockets with one connection.
@@ -111,6 +112,7 @@ func Test_answers_are_what_the_document_says(t *testing.T) {
 				t.Fatal("is not in the document")
 			}
 			if method == "GET" {
+				s.until(domain.TypeLowStockAlert)
 				s.settle()
 			}
 			if tt.body != "" {

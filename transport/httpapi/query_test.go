@@ -26,6 +26,7 @@ func traded(t testing.TB, change func(*Config)) *shop {
 	s.must("manager", "POST", "/api/branches/b1/transactions/t0/status", `{"status":"refunded","reason":"broken","lines":[{"productId":"cola","quantity":3,"restock":false}]}`)
 	s.must("admin", "POST", "/api/notifications", `{"audience":"system:notifications","severity":"info","title":"Hello","message":"all"}`)
 	s.must("admin", "PUT", "/api/users/sam", `{"role":"staff","branches":["b1"],"disabled":false,"name":"Sam"}`)
+	s.until(domain.TypeLowStockAlert)
 	s.settle()
 	return s
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -196,6 +197,23 @@ func (s *shop) settle() {
 		}
 		if s.log.Head() == head {
 			return
+		}
+	}
+}
+
+// until waits until an event of a type is in the log.
+func (s *shop) until(eventType string) {
+	s.t.Helper()
+	for seq := uint64(0); ; {
+		commits, err := s.log.Next(s.t.Context(), seq, 100)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, c := range commits {
+			if slices.ContainsFunc(c.Events, func(e domain.Event) bool { return e.Type == eventType }) {
+				return
+			}
+			seq = c.Position.Seq
 		}
 	}
 }

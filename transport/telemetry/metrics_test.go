@@ -1,0 +1,131 @@
+package telemetry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"bms/domain"
+)
+
+// scrape gives the lines of GET /metrics that begin with a prefix.
+func scrape(t *testing.T, m *Metrics, prefix string) []string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	raw, err := io.ReadAll(w.Result().Body)
+	if err != nil || w.Code != 200 {
+		t.Fatalf("scrape: %d, %v: %s", w.Code, err, raw)
+	}
+	var lines []string
+	for line := range strings.SplitSeq(string(raw), "\n") {
+		if strings.HasPrefix(line, prefix) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func has(t *testing.T, m *Metrics, line string) {
+	t.Helper()
+	if got := scrape(t, m, line); len(got) != 1 {
+		t.Errorf("%q is there %d times, want once", line, len(got))
+	}
+}
+
+func Test_what_happens_is_counted(t *testing.T) {
+	m := NewMetrics()
+	m.Command(domain.CommandAdjustStock, "accepted", 3*time.Millisecond)
+	m.Command(domain.CommandAdjustStock, domain.CodeInsufficientStock, time.Millisecond)
+	m.Appended(7, time.Millisecond, nil)
+	m.Appended(1, time.Second, errors.New("disk full"))
+	m.Loaded(time.Millisecond, nil)
+	m.Loaded(time.Millisecond, errors.New("damaged"))
+	m.Connected(domain.NamespacePOS)
+	m.Connected(domain.NamespacePOS)
+	m.Disconnected(domain.NamespacePOS, "ping timeout")
+	m.Refused(domain.CodeRateLimited)
+	m.Fed(5)
+	m.Delivered(10, 2000, 2*time.Millisecond)
+	m.Folded("inventory", 3, 9, time.Second)
+	m.FoldFailed("inventory", errors.New("x"))
+	m.Alerted(2, 1)
+	m.Request("GET /api/branches", 200, time.Millisecond)
+	m.Watch(Sources{
+		Head: func() uint64 { return 42 }, LogBytes: func() int64 { return 4096 }, Rooms: func() int { return 3 },
+		Panics: func() uint64 { return 1 }, Waiting: func() int { return 8 },
+		Projections: func() []Lag { return []Lag{{"inventory", 5, 1.5}, {"inventory", 6, 1}, {"users", 0, 0}} },
+	})
+	for _, line := range []string{
+		`bms_commands_total{outcome="accepted",type="stock.adjust"} 1`,
+		`bms_commands_total{outcome="insufficient_stock",type="stock.adjust"} 1`,
+		`bms_command_duration_seconds_count{type="stock.adjust"} 2`,
+		`bms_log_append_commits_sum 7`, `bms_log_append_failures_total 1`, `bms_log_append_duration_seconds_count 1`,
+		`bms_stream_load_duration_seconds_count 1`, `bms_stream_load_failures_total 1`,
+		`bms_connections{namespace="/ws-pos"} 1`, `bms_connects_total{namespace="/ws-pos"} 2`,
+		`bms_disconnects_total{namespace="/ws-pos",reason="ping timeout"} 1`,
+		`bms_connect_refusals_total{reason="rate_limited"} 1`,
+		`bms_feed_events_total 5`, `bms_deliveries_total 10`, `bms_delivered_bytes_total 2000`, `bms_delivery_writes_total 1`,
+		`bms_delivery_lag_seconds_count 1`,
+		`bms_projection_events_total{projection="inventory"} 9`, `bms_projection_fold_seconds_total{projection="inventory"} 1`,
+		`bms_projection_errors_total{projection="inventory"} 1`, `bms_alerts_total 2`,
+		`bms_http_requests_total{route="GET /api/branches",status="200"} 1`,
+		`bms_log_head 42`, `bms_log_bytes 4096`, `bms_rooms 3`, `bms_panics_total 1`, `bms_commands_waiting 8`,
+		`bms_projection_lag_records{projection="inventory"} 5`, `bms_projection_lag_seconds{projection="inventory"} 1.5`,
+		`bms_projection_lag_records{projection="users"} 0`,
+		`go_goroutines`, `process_open_fds`,
+	} {
+		has(t, m, line)
+	}
+}
+
+// Whatever clients send, the number of series stays.
+func Test_labels_stay_bounded(t *testing.T) {
+	m := NewMetrics()
+	for i := range 10_000 {
+		s := fmt.Sprint("x", i)
+		m.Command(s, s, 0)
+		m.Connected(s)
+		m.Disconnected(s, s)
+		m.Refused(s)
+		m.Request(s, 100+i%500, 0)
+		m.Folded(s, 1, 1, 0)
+		m.FoldFailed(s, nil)
+	}
+	m.Refused(strings.Repeat("r", 1000))
+	for prefix, most := range map[string]int{
+		"bms_commands_total{": 65, "bms_command_duration_seconds_count{": 1,
+		"bms_connections{": 1, "bms_connects_total{": 1, "bms_disconnects_total{": 65, "bms_connect_refusals_total{": 65,
+		"bms_http_request_duration_seconds_count{": 129, "bms_projection_events_total{": 33, "bms_projection_errors_total{": 33,
+	} {
+		if got := len(scrape(t, m, prefix)); got > most || got == 0 {
+			t.Errorf("%d series of %s, want at most %d", got, prefix, most)
+		}
+	}
+}
+
+func Benchmark_counting(b *testing.B) {
+	m := NewMetrics()
+	b.Run("command", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			m.Command(domain.CommandAdjustStock, "accepted", time.Millisecond)
+		}
+	})
+	b.Run("delivered", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			m.Delivered(10, 2000, time.Millisecond)
+		}
+	})
+	b.Run("request", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			m.Request("POST /api/branches/{b}/transactions", 201, time.Millisecond)
+		}
+	})
+}
