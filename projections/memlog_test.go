@@ -127,6 +127,13 @@ func (l *memlog) Check(p domain.Position) error {
 	return nil
 }
 
+// version is that of the last commit of a stream.
+func (l *memlog) version(stream string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.streams[stream]))
+}
+
 // all is the log so far.
 func (l *memlog) all() []*domain.Commit {
 	l.mu.Lock()

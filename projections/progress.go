@@ -61,13 +61,17 @@ func (p *progress) opened(pos, head domain.Position) {
 }
 
 // resume is told what position is in the file. Normally that is known, but not
-// after a panic between its commit and advance.
-func (p *progress) resume(pos domain.Position) {
+// after a panic between its commit and advance. With nothing left to fold
+// there is nothing wrong any more.
+func (p *progress) resume(pos, head domain.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pos.After(p.pos) {
 		p.pos = pos
 		p.news()
+	}
+	if !head.After(p.pos) {
+		p.err = nil
 	}
 }
 

@@ -19,7 +19,7 @@ const (
 	// linger is how long a live projection that nobody waits for gathers
 	// more after a small batch, so that a trickle of commits doesn't cost a
 	// transaction each in every projection.
-	linger = 2 * time.Millisecond
+	linger = 5 * time.Millisecond
 	// smallBatch is what linger counts as small.
 	smallBatch = 100
 	// A projection that had nothing to fold writes down how far it has read
@@ -210,7 +210,7 @@ func (r *runner) follow(ctx context.Context) (err error) {
 		return err
 	}
 	r.fold.published() // of a batch that was committed before a panic
-	r.progress.resume(r.written)
+	r.progress.resume(r.written, r.config.Log.Head())
 	ctx, cancel := r.progress.watch(ctx)
 	defer cancel()
 	for {

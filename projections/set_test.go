@@ -49,7 +49,7 @@ func agrees(t *testing.T, r *running, stream string, branch *domain.Branch) {
 		t.Fatalf("state of %s\n got %s\nwant %s", stream, got, want)
 	}
 	log := r.config.Log.(*memlog)
-	if want := uint64(len(log.streams[stream])); version != want {
+	if want := log.version(stream); version != want {
 		t.Fatalf("version of %s is %d, want %d", stream, version, want)
 	}
 	low := map[string]bool{}

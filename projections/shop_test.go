@@ -48,7 +48,7 @@ func (s *shop) do(commandType, branch string, body any) (*domain.Commit, *domain
 	if rejection != nil {
 		return nil, rejection
 	}
-	commit, err := domain.NewCommit(stream, uint64(len(s.log.streams[stream]))+1, c, d)
+	commit, err := domain.NewCommit(stream, s.log.version(stream)+1, c, d)
 	if err != nil {
 		s.t.Fatalf("commit of %s: %v", commandType, err)
 	}
