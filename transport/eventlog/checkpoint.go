@@ -17,6 +17,7 @@ type checkpoints struct {
 	conn    *conn // has the index attached
 	wal     string
 	relaxed bool
+	many    int64 // pages in the write-ahead log that call for a warning
 	logger  *slog.Logger
 
 	asked  chan struct{} // capacity 1
@@ -67,12 +68,13 @@ func (k *checkpoints) run(stop <-chan struct{}) {
 // checkpoint copies until little is left, which it leaves to the writer: only
 // between two of its transactions can the write-ahead log start over.
 func (k *checkpoints) checkpoint() {
-	if _, _, err := walCheckpoint(k.conn, "idx", "PASSIVE"); err != nil {
+	if _, _, err := walCheckpoint(k.conn, "idx"); err != nil {
 		k.logger.Warn("copy the index's write-ahead log into the database", "error", err)
 	}
+	var frames, copied int64
 	for range 4 {
-		frames, copied, err := walCheckpoint(k.conn, "main", "PASSIVE")
-		if err != nil {
+		var err error
+		if frames, copied, err = walCheckpoint(k.conn, "main"); err != nil {
 			k.logger.Warn("copy the write-ahead log into the database", "error", err)
 			return
 		}
@@ -80,14 +82,19 @@ func (k *checkpoints) checkpoint() {
 			break
 		}
 	}
+	if frames > k.many {
+		k.logger.Warn("the write-ahead log has grown long: some other program keeps a read of the log open", "pages", frames, "copied", copied)
+	}
 	k.copied.Store(true)
 	k.wake()
 }
 
-// walCheckpoint returns how many pages the write-ahead log has and how many of
-// them are in the database now.
-func walCheckpoint(c *conn, database, mode string) (frames, copied int64, err error) {
-	row, err := c.queryOne("PRAGMA " + database + ".wal_checkpoint(" + mode + ")")
+// walCheckpoint copies as much as it can without waiting for anybody, and
+// returns how many pages the write-ahead log has and how many of them are in
+// the database now. When that is all, the next write starts it over, unless a
+// reader is still in it.
+func walCheckpoint(c *conn, database string) (frames, copied int64, err error) {
+	row, err := c.queryOne("PRAGMA " + database + ".wal_checkpoint(PASSIVE)")
 	if err != nil {
 		return 0, 0, err
 	}

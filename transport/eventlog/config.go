@@ -47,7 +47,7 @@ type Config struct {
 	Streams int
 	// IndexBatch is the number of commits whose index entries go to disk
 	// together; until then they are in memory, and a start after a crash
-	// indexes them again. Zero is 16384.
+	// indexes them again. Zero is 8192.
 	IndexBatch int
 	// CheckpointBytes is the size of the write-ahead log from which on it is
 	// copied into the database. Zero is 32 MiB.
@@ -80,7 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"RecentCommits", &c.RecentCommits, 16384},
 		{"Readers", &c.Readers, 4},
 		{"Streams", &c.Streams, 65536},
-		{"IndexBatch", &c.IndexBatch, 16384},
+		{"IndexBatch", &c.IndexBatch, 8192},
 	} {
 		if *f.value < 0 {
 			return c, fmt.Errorf("eventlog: Config.%s is %d, want 0 for the default or more", f.name, *f.value)

@@ -110,7 +110,7 @@ func removeIndex(file string) error {
 func (x *index) open(file string, log *conn) (ok bool, err error) {
 	// The page cache holds what is not committed; synchronous=NORMAL keeps
 	// the file sound at any crash, and is all that is needed here.
-	x.conn, err = openConn(file, "rwc", "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(0)", "cache_size(-131072)", "temp_store(MEMORY)")
+	x.conn, err = openConn(file, "rwc", "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(0)", "cache_size(-65536)", "temp_store(MEMORY)")
 	if err != nil {
 		return false, unlessDamaged(err)
 	}
@@ -265,18 +265,14 @@ func (x *index) flushAt(commits int) error {
 	if x.flushes++; x.flushes%restartEvery == 0 {
 		// Only between two transactions can the write-ahead log start over.
 		// All but the last one's pages were copied beside the writer.
-		if err := x.restart(); err != nil {
+		x.gate.Lock()
+		_, _, err := walCheckpoint(x.conn, "main")
+		x.gate.Unlock()
+		if err != nil {
 			return err
 		}
 	}
 	return x.conn.exec("BEGIN IMMEDIATE")
-}
-
-func (x *index) restart() error {
-	x.gate.Lock()
-	defer x.gate.Unlock()
-	_, _, err := walCheckpoint(x.conn, "main", "RESTART")
-	return err
 }
 
 func (x *index) close() error {

@@ -116,7 +116,7 @@ func (l *Log) open(ctx context.Context) error {
 	}
 	l.recent = newRecent(l.config.RecentCommits, l.config.RecentBytes, end)
 	l.checkpoints = &checkpoints{
-		wal: l.file + "-wal", relaxed: l.config.Durability == Relaxed, logger: l.config.Logger,
+		wal: l.file + "-wal", many: 16 * l.config.CheckpointBytes / 4096, relaxed: l.config.Durability == Relaxed, logger: l.config.Logger,
 		asked: make(chan struct{}, 1), wake: l.queue.signal,
 	}
 	if l.checkpoints.conn, err = openConn(l.file, "rw", "busy_timeout(0)", "synchronous(NORMAL)", "cache_size(-2048)"); err != nil {
@@ -184,7 +184,7 @@ func (l *Log) writerPragmas() []string {
 	if l.config.Durability == Relaxed {
 		sync = "synchronous(NORMAL)"
 	}
-	return []string{"busy_timeout(5000)", sync, "wal_autocheckpoint(0)", "cache_size(-65536)"}
+	return []string{"busy_timeout(5000)", sync, "wal_autocheckpoint(0)", "cache_size(-8192)"}
 }
 
 // Durability is Fsync or Relaxed, as configured.

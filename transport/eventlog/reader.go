@@ -22,17 +22,26 @@ const (
 type reader struct {
 	conn                       *conn
 	bySeq, byStream, byCommand *stmt
-	byConsumer                 *stmt
+	byConsumer, ends           *stmt
 	scratch                    []byte
 }
 
+// openReader opens a connection; without an index file it finds no commands
+// and reads streams by reading the log.
 func openReader(file, index string) (*reader, error) {
 	c, err := openConn(file, "rw", "busy_timeout(5000)", "cache_size(-8192)")
 	if err != nil {
 		return nil, err
 	}
 	r := &reader{conn: c}
-	if err = c.attach(index, "idx"); err == nil {
+	byStream := "SELECT " + columns + " FROM commits WHERE stream = ? AND version > ? ORDER BY seq LIMIT ?"
+	byCommand := "SELECT seq FROM commits WHERE false AND ?"
+	if index != "" {
+		err = c.attach(index, "idx")
+		byStream = "SELECT " + columnsOf("c") + " FROM idx.streams i CROSS JOIN commits c ON c.seq = i.seq WHERE i.stream = ? AND i.version > ? ORDER BY i.version LIMIT ?"
+		byCommand = "SELECT seq FROM idx.commands WHERE id = ?"
+	}
+	if err == nil {
 		err = c.exec("PRAGMA query_only = 1")
 	}
 	for _, p := range []struct {
@@ -40,8 +49,9 @@ func openReader(file, index string) (*reader, error) {
 		sql  string
 	}{
 		{&r.bySeq, "SELECT " + columns + " FROM commits WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"},
-		{&r.byStream, "SELECT " + columnsOf("c") + " FROM idx.streams i CROSS JOIN commits c ON c.seq = i.seq WHERE i.stream = ? AND i.version > ? ORDER BY i.version LIMIT ?"},
-		{&r.byCommand, "SELECT seq FROM idx.commands WHERE id = ?"},
+		{&r.byStream, byStream},
+		{&r.byCommand, byCommand},
+		{&r.ends, "SELECT (SELECT min(seq) FROM commits), (SELECT max(seq) FROM commits)"},
 		{&r.byConsumer, "SELECT seq FROM offsets WHERE consumer = ? AND topic = ?"},
 	} {
 		if err == nil {
@@ -201,6 +211,26 @@ func (p *pool) readStream(ctx context.Context, es epochs, t *tail, stream string
 		return nil, err
 	}
 	return commits, nil
+}
+
+// look finds the epochs and the ends of a log that another process writes.
+func (p *pool) look(ctx context.Context) (es epochs, first, last uint64, err error) {
+	err = p.with(ctx, func(r *reader) error {
+		row, err := r.ends.one()
+		if err != nil {
+			return err
+		}
+		from, _ := row[0].(int64)
+		to, _ := row[1].(int64)
+		first, last = uint64(max(from, 1)), uint64(to)
+		// Read after the end, so that an epoch is known before its commits.
+		es, err = loadEpochs(r.conn)
+		return err
+	})
+	if err == nil && len(es) == 0 {
+		err = fmt.Errorf("%w: %s has no epoch", domain.ErrCorrupt, p.file)
+	}
+	return es, first, last, err
 }
 
 // find returns the commit of a command; t has what the index file has not.

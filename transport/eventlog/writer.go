@@ -334,7 +334,7 @@ func (w *writer) tend() {
 	}
 	w.log.pool.gate.Lock()
 	defer w.log.pool.gate.Unlock()
-	if _, _, err := walCheckpoint(w.conn, "main", "RESTART"); err != nil {
+	if _, _, err := walCheckpoint(w.conn, "main"); err != nil {
 		w.log.config.Logger.Warn("start the write-ahead log over", "error", err)
 	}
 }
