@@ -97,14 +97,18 @@ func Test_every_message_whose_send_said_true_is_handled_around_a_stop(t *testing
 	}
 }
 
-// Hollywood's own second poison never completes.
+// Hollywood's own second poison never completes if both wait in the mailbox.
 func Test_stop_completes_however_often_it_is_called(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ref := newTestSystem(t).Spawn("probe", "1", 8, probe{receive: func(any) {}})
+		busy := make(chan struct{})
+		ref := newTestSystem(t).Spawn("probe", "1", 8, probe{receive: func(any) { <-busy }})
+		ref.Send("keep busy")
 		var stops sync.WaitGroup
 		for range 10 {
 			stops.Go(func() { <-ref.Stop() })
 		}
+		synctest.Wait()
+		close(busy)
 		stops.Wait()
 		<-ref.Stop()
 	})
