@@ -65,8 +65,8 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(a))
 }
 
-// judge decides on a token whose signature is good. Its time comes last, so
-// that only a token that was good once is called expired.
+// judge decides on a token whose signature is good, but for its expiry. That
+// comes last, so that only a token that was good once is called expired.
 func (v *Verifier) judge(c *claims) (Token, error) {
 	now := v.cfg.Now()
 	if v.cfg.Issuer != "" && c.Issuer != v.cfg.Issuer {
@@ -89,10 +89,14 @@ func (v *Verifier) judge(c *claims) (Token, error) {
 	if err != nil {
 		return Token{}, domain.Reject(domain.CodeUnauthorized, "the token's claims are not valid: %s", err)
 	}
-	if !c.ExpiresAt.After(now) {
+	return Token{Identity: id, ExpiresAt: c.ExpiresAt.Time}, nil
+}
+
+func (v *Verifier) unexpired(t Token) (Token, error) {
+	if !t.ExpiresAt.After(v.cfg.Now()) {
 		return Token{}, domain.Reject(domain.CodeTokenExpired, "the token has expired, get a new one")
 	}
-	return Token{Identity: id, ExpiresAt: c.ExpiresAt.Time}, nil
+	return t, nil
 }
 
 // identity reads who the token is about. Its errors name the claim and repeat

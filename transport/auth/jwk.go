@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -29,8 +30,11 @@ const (
 type publicKey struct {
 	id  string
 	alg string
-	key any // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	key verificationKey
 }
+
+// verificationKey is an *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey.
+type verificationKey interface{ Equal(crypto.PublicKey) bool }
 
 // jwk is the part of RFC 7517 that matters here. Certificates (x5c, x5u) are
 // left out on purpose.
@@ -101,7 +105,7 @@ func parseKey(raw json.RawMessage) (publicKey, error) {
 	return publicKey{id: j.ID, alg: alg, key: key}, nil
 }
 
-func (j *jwk) key() (any, error) {
+func (j *jwk) key() (verificationKey, error) {
 	switch {
 	case j.Type == "RSA":
 		n, err := number(j.N)

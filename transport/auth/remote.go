@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bms/domain"
@@ -28,6 +29,8 @@ type remoteKeys struct {
 	// wake asks run for a read ahead of time; one place, so that any number
 	// of unknown keys ask for one read.
 	wake chan struct{}
+
+	number atomic.Uint64 // of the set: rises with each good read
 
 	mu      sync.Mutex    // guards what follows
 	keys    []publicKey   // the last good set
@@ -133,6 +136,7 @@ func (r *remoteKeys) end(keys []publicKey, err error) {
 	}
 	if err == nil {
 		r.keys, r.loaded = keys, true
+		r.number.Add(1)
 	}
 	r.lastErr = err
 	close(r.reading)
@@ -158,7 +162,7 @@ func sameKeys(a, b []publicKey) bool {
 		return false
 	}
 	for i := range a {
-		if a[i].id != b[i].id || a[i].alg != b[i].alg {
+		if a[i].id != b[i].id || !a[i].key.Equal(b[i].key) {
 			return false
 		}
 	}
@@ -187,6 +191,14 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]publicKey, error) {
 		return nil, fmt.Errorf("read the key set: more than %d bytes", maxKeySetBytes)
 	}
 	return parseKeySet(document)
+}
+
+// set is the number of the key set; 0 for none, also on a nil receiver.
+func (r *remoteKeys) set() uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.number.Load()
 }
 
 func (r *remoteKeys) ready() error {

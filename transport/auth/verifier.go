@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,7 +58,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Token is what a good token says.
+// Token is what a good token says. It is shared: its branches must not be
+// changed.
 type Token struct {
 	Identity  domain.Identity
 	ExpiresAt time.Time
@@ -68,6 +70,7 @@ type Verifier struct {
 	cfg     Config
 	parser  *jwt.Parser
 	keys    *remoteKeys // nil without a JWKSURL
+	good    *remembered
 	methods []string
 }
 
@@ -83,7 +86,7 @@ func New(cfg Config) (*Verifier, error) {
 	if cfg.Leeway == 0 {
 		cfg.Leeway = 5 * time.Second
 	}
-	v := &Verifier{cfg: cfg}
+	v := &Verifier{cfg: cfg, good: newRemembered()}
 	if len(cfg.Secret) == 0 && cfg.JWKSURL == "" {
 		return nil, errors.New("neither Secret nor JWKSURL is set: no token could be checked")
 	}
@@ -139,6 +142,10 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Token, error) {
 	if strings.Count(token, ".") != 2 {
 		return Token{}, domain.Reject(domain.CodeUnauthorized, "the token is not a JWT")
 	}
+	hash, set := sha256.Sum256([]byte(token)), v.keys.set()
+	if t, ok := v.good.find(hash, set); ok {
+		return v.unexpired(t)
+	}
 	var c claims
 	if _, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.keyFor(ctx, t) }); err != nil {
 		if r, ok := errors.AsType[*domain.Rejection](err); ok {
@@ -146,7 +153,12 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Token, error) {
 		}
 		return Token{}, domain.Reject(domain.CodeUnauthorized, "the token is not valid: %s", reason(err))
 	}
-	return v.judge(&c)
+	t, err := v.judge(&c)
+	if err != nil {
+		return Token{}, err
+	}
+	v.good.add(hash, set, t)
+	return v.unexpired(t)
 }
 
 // reason says what is wrong with a token without repeating any of it.

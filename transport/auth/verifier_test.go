@@ -252,6 +252,24 @@ func Test_public_key_is_no_secret(t *testing.T) {
 	}
 }
 
+func Test_a_remembered_token_still_expires(t *testing.T) {
+	now := noon
+	v := newVerifier(t, func(c *Config) { c.Now = func() time.Time { return now } })
+	token := raw(t, hs256(), good("exp", noon.Add(time.Minute).Unix()), secret)
+	for range 3 {
+		if _, err := v.Verify(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(29 * time.Second)
+	}
+	if _, err := v.Verify(t.Context(), token); code(err) != domain.CodeTokenExpired {
+		t.Errorf("after its time: %v, want %s", err, domain.CodeTokenExpired)
+	}
+	if _, err := v.Verify(t.Context(), token[:len(token)-4]+"AAAA"); code(err) != domain.CodeUnauthorized {
+		t.Errorf("with another signature: %v, want %s", err, domain.CodeUnauthorized)
+	}
+}
+
 func Test_config_is_checked(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"neither": {}, "Secret": {Secret: make([]byte, 31)}, "JWKSURL": {JWKSURL: "ftp://host/keys"},
