@@ -23,6 +23,8 @@ type api struct {
 	cfg    Config
 	mux    *http.ServeMux
 	tracer trace.Tracer // nil for none
+	// refusals logs what is refused.
+	refusals *refusals
 	// methods are the methods of the routes, for Allow.
 	methods []string
 	// document is the OpenAPI document.
@@ -37,7 +39,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	cfg.defaults()
 	a := &api{
-		cfg: cfg, mux: http.NewServeMux(),
+		cfg: cfg, mux: http.NewServeMux(), refusals: newRefusals(cfg.Logger),
 		methods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
 	}
 	if cfg.Tracing != nil {
@@ -101,7 +103,7 @@ func (a *api) finish(w *recorder, r *http.Request, start time.Time) {
 			a.observe(r, http.StatusInternalServerError, start)
 			panic(http.ErrAbortHandler)
 		}
-		writeProblem(w, internalError())
+		a.refuse(w, r, internalError())
 	}
 	a.observe(r, w.status, start)
 }
@@ -133,9 +135,9 @@ func (a *api) serve(h handler) http.Handler {
 		rejection, unexpected := reject(err)
 		if unexpected {
 			a.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("method", r.Method),
-				slog.String("route", route(r)), slog.Any("error", err), slog.String("client", a.ClientAddr(r)))
+				slog.String("route", route(r)), slog.Any("error", err), slog.String("client", a.clientAddr(r)))
 		}
-		writeProblem(w, rejection)
+		a.refuse(w, r, rejection)
 		end(w.(*recorder).status, rejection.Code)
 	})
 }

@@ -45,6 +45,9 @@ type Config struct {
 	// Observe is told of each request: the route's pattern ("other" for
 	// none), the status, and how long it took. Nil means nobody.
 	Observe func(route string, status int, took time.Duration)
+	// Refused is told the code of each problem that was answered. Nil means
+	// nobody.
+	Refused func(code string)
 	// Tracing makes a span per request of a sampled trace. Nil means none;
 	// trace context goes on to the log all the same.
 	Tracing trace.TracerProvider

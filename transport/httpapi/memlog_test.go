@@ -100,8 +100,6 @@ func (l *memlog) Next(ctx context.Context, after uint64, limit int) ([]*domain.C
 	}
 }
 
-// Check takes a position one beyond the end for one to come, so that the wait
-// for minPos has something to wait for.
 func (l *memlog) Check(p domain.Position) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,6 +109,7 @@ func (l *memlog) Check(p domain.Position) error {
 	return nil
 }
 
+// len is the number of commits.
 func (l *memlog) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -40,4 +40,4 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	return false
 }
 
-func (a *api) ClientAddr(r *http.Request) string { return ClientAddr(r, a.cfg.TrustedProxies) }
+func (a *api) clientAddr(r *http.Request) string { return ClientAddr(r, a.cfg.TrustedProxies) }

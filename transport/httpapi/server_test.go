@@ -138,6 +138,28 @@ func Test_faults_are_logged_once_and_not_shown(t *testing.T) {
 	}
 }
 
+func Test_a_flood_of_refusals_is_one_line_and_counted(t *testing.T) {
+	refused := map[string]int{}
+	s := newShop(t, func(c *Config) { c.Refused = func(code string) { refused[code]++ } })
+	for range 1000 {
+		s.send("", "POST", "/api/branches", `{"branchId":"b1","name":"secret name"}`, "Authorization", "Bearer secret-token")
+		s.send("admin", "POST", "/api/branches", `{"branchId":"b1","secret":"x"}`)
+		s.send("admin", "GET", "/api/branches/b9", "")
+	}
+	logged := s.lines.String()
+	for code, lines := range map[string]int{domain.CodeUnauthorized: 1, domain.CodeValidation: 1, domain.CodeUnknownBranch: 0} {
+		if got := strings.Count(logged, "code="+code); got != lines {
+			t.Errorf("%d lines with %s, want %d", got, code, lines)
+		}
+		if refused[code] != 1000 {
+			t.Errorf("%s counted %d times, want 1000", code, refused[code])
+		}
+	}
+	if strings.Contains(logged, "secret") {
+		t.Errorf("token or payload in the log: %s", logged)
+	}
+}
+
 // Invariant 7, at this edge.
 func Test_a_panic_costs_one_request(t *testing.T) {
 	bad := true

@@ -42,7 +42,7 @@ func (a *api) span(r *http.Request) (end func(status int, code string)) {
 		attribute.String("http.request.method", r.Method),
 		attribute.String("http.route", route(r)),
 		attribute.String("url.path", r.URL.Path),
-		attribute.String("client.address", a.ClientAddr(r)),
+		attribute.String("client.address", a.clientAddr(r)),
 	)
 	return func(status int, code string) {
 		span.SetAttributes(attribute.Int("http.response.status_code", status))

@@ -41,6 +41,7 @@ type Metrics struct {
 
 	requests        *prometheus.CounterVec   // route, status
 	requestDuration *prometheus.HistogramVec // route
+	requestRefusals *prometheus.CounterVec   // code
 
 	commandTypes, namespaces  allowed
 	outcomes, reasons, routes *bounded
@@ -89,6 +90,7 @@ func NewMetrics() *Metrics {
 
 	m.requests = m.counters("bms_http_requests_total", "HTTP requests by route and status.", "route", "status")
 	m.requestDuration = m.histograms("bms_http_request_duration_seconds", "HTTP requests, until the handler returned.", durations, "route")
+	m.requestRefusals = m.counters("bms_http_refusals_total", "HTTP requests refused, by the code of the problem.", "code")
 
 	m.registry.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -180,6 +182,11 @@ func (m *Metrics) Request(route string, status int, took time.Duration) {
 	route = m.routes.value(route)
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	m.requestDuration.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// RequestRefused counts an HTTP request that was answered with a problem.
+func (m *Metrics) RequestRefused(code string) {
+	m.requestRefusals.WithLabelValues(m.outcomes.value(code)).Inc()
 }
 
 func (m *Metrics) counter(name, help string) prometheus.Counter {

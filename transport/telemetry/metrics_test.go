@@ -55,6 +55,7 @@ func Test_what_happens_is_counted(t *testing.T) {
 	m.FoldFailed("inventory", errors.New("x"))
 	m.Alerted(2, 1)
 	m.Request("GET /api/branches", 200, time.Millisecond)
+	m.RequestRefused(domain.CodeValidation)
 	m.Watch(Sources{
 		Head: func() uint64 { return 42 }, LogBytes: func() int64 { return 4096 }, Rooms: func() int { return 3 },
 		Panics: func() uint64 { return 1 }, Waiting: func() int { return 8 },
@@ -74,6 +75,7 @@ func Test_what_happens_is_counted(t *testing.T) {
 		`bms_projection_events_total{projection="inventory"} 9`, `bms_projection_fold_seconds_total{projection="inventory"} 1`,
 		`bms_projection_errors_total{projection="inventory"} 1`, `bms_alerts_total 2`,
 		`bms_http_requests_total{route="GET /api/branches",status="200"} 1`,
+		`bms_http_refusals_total{code="validation"} 1`,
 		`bms_log_head 42`, `bms_log_bytes 4096`, `bms_rooms 3`, `bms_panics_total 1`, `bms_commands_waiting 8`,
 		`bms_projection_lag_records{projection="inventory"} 5`, `bms_projection_lag_seconds{projection="inventory"} 1.5`,
 		`bms_projection_lag_records{projection="users"} 0`,
@@ -93,6 +95,7 @@ func Test_labels_stay_bounded(t *testing.T) {
 		m.Disconnected(s, s)
 		m.Refused(s)
 		m.Request(s, 100+i%500, 0)
+		m.RequestRefused(s)
 		m.Folded(s, 1, 1, 0)
 		m.FoldFailed(s, nil)
 	}
@@ -100,7 +103,7 @@ func Test_labels_stay_bounded(t *testing.T) {
 	for prefix, most := range map[string]int{
 		"bms_commands_total{": 65, "bms_command_duration_seconds_count{": 1,
 		"bms_connections{": 1, "bms_connects_total{": 1, "bms_disconnects_total{": 65, "bms_connect_refusals_total{": 65,
-		"bms_http_request_duration_seconds_count{": 129, "bms_projection_events_total{": 33, "bms_projection_errors_total{": 33,
+		"bms_http_request_duration_seconds_count{": 129, "bms_http_refusals_total{": 65, "bms_projection_events_total{": 33, "bms_projection_errors_total{": 33,
 	} {
 		if got := len(scrape(t, m, prefix)); got > most || got == 0 {
 			t.Errorf("%d series of %s, want at most %d", got, prefix, most)
