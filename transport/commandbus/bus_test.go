@@ -245,6 +245,35 @@ func Test_no_answer_in_time_is_an_unknown_outcome(t *testing.T) {
 	})
 }
 
+func Test_an_answer_at_the_very_end_is_never_anothers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBus(t, func(cmd domain.Command, answer reply) {
+			go func() {
+				<-time.After(time.Second)
+				accept(cmd, answer)
+			}()
+		}, nil)
+		var all sync.WaitGroup
+		for c := range 8 {
+			all.Go(func() {
+				for i := range 500 {
+					id := fmt.Sprintf("%d-%d", c, i)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					commit, err := b.Do(ctx, adjustment(id))
+					cancel()
+					if err == nil && commit.CommandID != id || err != nil && !errors.Is(err, ErrOutcomeUnknown) {
+						t.Errorf("%s: %v, %v, want its commit or an unknown outcome", id, commit, err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if got := b.Pending(); got != 0 {
+			t.Errorf("%d pending, want 0", got)
+		}
+	})
+}
+
 func Test_the_bound_on_waiting_commands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(chan reply, 2)

@@ -126,6 +126,9 @@ func Test_a_second_subscriber_takes_over_without_loss(t *testing.T) {
 			if msg.UUID != want {
 				t.Errorf("message %s, want %s", msg.UUID, want)
 			}
+			if msg == unacked {
+				t.Error("the very message of the first subscription, which it could ack for the second")
+			}
 			msg.Ack()
 		}
 		if err := l.Close(); err != nil {
