@@ -156,7 +156,7 @@ func Test_the_answer_comes_back(t *testing.T) {
 				t.Errorf("%s: %v, %v, want its commit", id, commit, err)
 			}
 		}
-		if _, err := b.Do(t.Context(), adjustment("no")); err != error(no) {
+		if _, err := b.Do(t.Context(), adjustment("no")); !errors.Is(err, no) {
 			t.Errorf("got %v, want the rejection itself", err)
 		}
 		if _, err := b.Do(t.Context(), adjustment("fault")); !errors.Is(err, fault) {
@@ -354,8 +354,8 @@ func Test_close_lets_what_is_under_way_finish_and_takes_no_more(t *testing.T) {
 			t.Errorf("error %v, want draining", err)
 		}
 		select {
-		case <-closed:
-			t.Error("closed with a command under way")
+		case err := <-closed:
+			t.Errorf("closed (%v) with a command under way", err)
 		default:
 		}
 		answer(&domain.Commit{}, nil)
