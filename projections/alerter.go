@@ -76,7 +76,8 @@ func (a *alerter) run(ctx context.Context) {
 func (a *alerter) drain(ctx context.Context) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			err = fmt.Errorf("panic in the alerts process: %v\n%s", reason, debug.Stack())
+			a.logger.Error("panic in the alerts process", "reason", reason, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic in the alerts process: %v", reason)
 		}
 	}()
 	for {

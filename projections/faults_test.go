@@ -331,12 +331,40 @@ func TestIdentityShowsWhatWasWaitedFor(t *testing.T) {
 			t.Fatalf("identity is %+v after %d changes", got, n+1)
 		}
 	}
-	// A file folded again must not bring old rights back meanwhile.
-	if err := r.byName[Users].lose(); err != nil {
-		t.Fatal(err)
+}
+
+// A file that is folded again goes through the rights of long ago; nobody may
+// get them back meanwhile.
+func TestIdentityNeverGoesBack(t *testing.T) {
+	d := newDirectory()
+	token := domain.Identity{UserID: "u1", Role: domain.RoleStaff}
+	put := func(pos int64, role string) {
+		d.put([]knownUser{{pos, domain.User{ID: "u1", Known: true, Role: role}}})
 	}
-	if got := r.Identity(token); got.Role != domain.RoleStaff {
-		t.Fatalf("identity is %+v while the file is folded again, want the log's", got)
+	put(7, domain.RoleManager)
+	put(3, domain.RoleAdmin)
+	if got := d.identity(token); got.Role != domain.RoleManager {
+		t.Errorf("role is %s, want the later one, manager", got.Role)
+	}
+	put(9, domain.RoleStaff)
+	if got := d.identity(token); got.Role != domain.RoleStaff {
+		t.Errorf("role is %s, want the latest, staff", got.Role)
+	}
+}
+
+func TestAGapInTheLogStopsTheFold(t *testing.T) {
+	shop := newShop(t)
+	shop.open("b1")
+	shop.product("b1", "p1", 10, 5)
+	shop.adjust("b1", "p1", 1)
+	if err := gapless(0, shop.log.all()); err != nil {
+		t.Errorf("the whole log: %v", err)
+	}
+	log := shop.log.all()
+	for name, commits := range map[string][]*domain.Commit{"at_the_beginning": log[1:], "in_between": {log[0], log[2]}, "twice": {log[0], log[0]}} {
+		if err := gapless(0, commits); !errors.Is(err, domain.ErrCorrupt) {
+			t.Errorf("a gap %s: %v, want ErrCorrupt", name, err)
+		}
 	}
 }
 

@@ -191,6 +191,9 @@ func (p *progress) watch(ctx context.Context) (context.Context, func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cancel = cancel
+	if p.damaged != nil {
+		cancel()
+	}
 	return ctx, cancel
 }
 

@@ -200,7 +200,8 @@ func pause(ctx context.Context, d time.Duration) {
 func (r *runner) follow(ctx context.Context) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			err = fmt.Errorf("panic in the fold of %s: %v\n%s", r.name, reason, debug.Stack())
+			r.logger.Error("panic in a fold", "reason", reason, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic in the fold of %s: %v", r.name, reason)
 		}
 	}()
 	if err := r.open(); err != nil {
@@ -219,6 +220,9 @@ func (r *runner) follow(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("follow the log: %w", err)
 		}
+		if err := gapless(r.progress.position().Seq, commits); err != nil {
+			return err
+		}
 		if good, err := r.batch(commits); err != nil {
 			if good > 0 { // stop right before the one that doesn't fold
 				_, again := r.batch(commits[:good])
@@ -232,6 +236,17 @@ func (r *runner) follow(ctx context.Context) (err error) {
 			}
 		}
 	}
+}
+
+// gapless returns an error, which wraps domain.ErrCorrupt, for commits that
+// don't follow each other: a fold with a gap would be wrong for ever.
+func gapless(after uint64, commits []*domain.Commit) error {
+	for _, c := range commits {
+		if after++; c.Position.Seq != after {
+			return fmt.Errorf("%w: commit %d follows commit %d", domain.ErrCorrupt, c.Position.Seq, after-1)
+		}
+	}
+	return nil
 }
 
 // caughtUp makes the projection live once it has what was in the log when its
@@ -311,6 +326,9 @@ func (r *runner) batch(commits []*domain.Commit) (good int, err error) {
 // comes to need one has a new version of the fold, which starts from the
 // beginning.
 func (r *runner) apply(c *domain.Commit) (bool, error) {
+	if c.Message != nil { // an opaque message of somebody else's
+		return false, nil
+	}
 	interesting := r.wants != nil && r.wants(c)
 	for i := 0; !interesting && i < len(c.Events); i++ {
 		interesting = r.wanted[c.Events[i].Type]

@@ -116,18 +116,15 @@ func (s *Set) Status() []Status {
 
 // WaitFor returns once a projection has folded everything up to p: what a
 // reader of its own write waits for, with a deadline in ctx. It returns the
-// context's error, ErrUnknownProjection, domain.ErrUnknownPosition or
-// domain.ErrTrimmed (p is not of this log), or ErrUnavailable (the projection
-// has stopped).
+// context's error, ErrUnknownProjection, domain.ErrUnknownPosition (p is not of
+// this log), or ErrUnavailable (the projection has stopped).
 func (s *Set) WaitFor(ctx context.Context, projection string, p domain.Position) error {
 	r, err := s.runner(projection)
 	if err != nil {
 		return err
 	}
-	if p.Seq > r.progress.position().Seq {
-		if err := s.config.Log.Check(p); err != nil {
-			return fmt.Errorf("wait for %s: %w", p, err)
-		}
+	if err := s.config.Log.Check(p); p.Seq > 0 && errors.Is(err, domain.ErrUnknownPosition) {
+		return fmt.Errorf("wait for %s: %w", p, err)
 	}
 	if err := r.progress.wait(ctx, p); err != nil {
 		return fmt.Errorf("wait for %s at %s: %w", projection, p, err)
