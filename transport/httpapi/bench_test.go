@@ -53,7 +53,9 @@ func Benchmark_command(b *testing.B) {
 			if _, err := io.Copy(io.Discard, res.Body); err != nil {
 				b.Fatal(err)
 			}
-			res.Body.Close()
+			if err := res.Body.Close(); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 }

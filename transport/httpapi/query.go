@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"time"
 
 	"bms/domain"
 	"bms/projections"
@@ -166,6 +165,3 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	writeBody(w, status, bytes.TrimSuffix(buf.Bytes(), []byte("\n")))
 	return nil
 }
-
-// stamp is a time as the interface has it.
-func stamp(t time.Time) string { return t.UTC().Format(domain.TimestampFormat) }

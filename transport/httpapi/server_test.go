@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -210,7 +211,9 @@ func served(t *testing.T, change func(*Config), tune func(*http.Server)) (*shop,
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
-		<-done
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return s, l.Addr().String()
 }
@@ -223,7 +226,7 @@ func talk(t *testing.T, addr string, write func(net.Conn)) (status int, body str
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // the test has what it wants
 	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -232,13 +235,16 @@ func talk(t *testing.T, addr string, write func(net.Conn)) (status int, body str
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // it was read to its end
 	raw, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return res.StatusCode, string(raw)
 }
+
+// say writes to a server, which may close the connection meanwhile.
+func say(c net.Conn, format string, args ...any) { _, _ = fmt.Fprintf(c, format, args...) }
 
 func Test_bodies_that_lie_or_never_end(t *testing.T) {
 	var zipped bytes.Buffer
@@ -257,13 +263,13 @@ func Test_bodies_that_lie_or_never_end(t *testing.T) {
 		write  func(net.Conn)
 	}{
 		"announced_too_long": {413, codeBodyTooLarge, func(c net.Conn) {
-			fmt.Fprintf(c, "%sContent-Length: 10001\r\n\r\n", start)
+			say(c, "%sContent-Length: 10001\r\n\r\n", start)
 		}},
 		"announced_far_too_long": {413, codeBodyTooLarge, func(c net.Conn) {
-			fmt.Fprintf(c, "%sContent-Length: 9223372036854775807\r\n\r\n", start)
+			say(c, "%sContent-Length: 9223372036854775807\r\n\r\n", start)
 		}},
 		"endless_chunks": {413, codeBodyTooLarge, func(c net.Conn) {
-			fmt.Fprintf(c, "%sTransfer-Encoding: chunked\r\n\r\n", start)
+			say(c, "%sTransfer-Encoding: chunked\r\n\r\n", start)
 			chunk := "400\r\n" + strings.Repeat(" ", 0x400) + "\r\n"
 			for {
 				if _, err := io.WriteString(c, chunk); err != nil {
@@ -272,22 +278,22 @@ func Test_bodies_that_lie_or_never_end(t *testing.T) {
 			}
 		}},
 		"shorter_than_announced": {400, domain.CodeValidation, func(c net.Conn) {
-			fmt.Fprintf(c, "%sContent-Length: 500\r\n\r\n{\"counted\":1}", start)
+			say(c, "%sContent-Length: 500\r\n\r\n{\"counted\":1}", start)
 			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
 				t.Error(err)
 			}
 		}},
 		"slow": {400, domain.CodeValidation, func(c net.Conn) {
-			fmt.Fprintf(c, "%sContent-Length: 500\r\n\r\n{", start)
+			say(c, "%sContent-Length: 500\r\n\r\n{", start)
 		}},
 		"slow_without_a_token": {401, domain.CodeUnauthorized, func(c net.Conn) {
-			fmt.Fprint(c, "POST /api/branches HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+			say(c, "POST /api/branches HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
 		}},
 		"slow_where_nothing_is": {405, codeMethodNotAllowed, func(c net.Conn) {
-			fmt.Fprint(c, "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+			say(c, "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
 		}},
 		"gzip": {415, codeUnsupportedCoding, func(c net.Conn) {
-			fmt.Fprintf(c, "%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n", start, zipped.Len())
+			say(c, "%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n", start, zipped.Len())
 			_, _ = c.Write(zipped.Bytes())
 		}},
 	}
@@ -313,15 +319,15 @@ func Test_headers_that_are_too_much(t *testing.T) {
 		write  func(net.Conn)
 	}{
 		"2000_headers": {431, func(c net.Conn) {
-			fmt.Fprint(c, start, strings.Repeat("A: b\r\n", 2000), "\r\n")
+			say(c, "%s%s\r\n", start, strings.Repeat("A: b\r\n", 2000))
 		}},
 		"200_KB": {431, func(c net.Conn) {
-			fmt.Fprint(c, start, "A: ", strings.Repeat("b", 200<<10), "\r\n\r\n")
+			say(c, "%sA: %s\r\n\r\n", start, strings.Repeat("b", 200<<10))
 		}},
 		"as_many_as_are_taken": {200, func(c net.Conn) {
-			fmt.Fprint(c, start, strings.Repeat("A: b\r\n", 90), "\r\n")
+			say(c, "%s%s\r\n", start, strings.Repeat("A: b\r\n", 90))
 		}},
-		"slow": {0, func(c net.Conn) { fmt.Fprint(c, start) }},
+		"slow": {0, func(c net.Conn) { say(c, start) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if status, body := talk(t, addr, tt.write); status != tt.status {
@@ -349,7 +355,7 @@ func Test_a_large_answer_comes_whole(t *testing.T) {
 			t.Fatal(err)
 		}
 		raw, err := io.ReadAll(res.Body)
-		res.Body.Close()
+		_ = res.Body.Close()
 		if err != nil || strings.Count(string(raw), name) < 499 {
 			t.Fatalf("%d bytes, %v, want all products", len(raw), err)
 		}

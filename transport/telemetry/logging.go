@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// WithTrace returns a handler that adds trace_id and span_id to the lines
+// WithTrace returns a handler that adds traceId and spanId to the lines
 // logged under a context with a span.
 func WithTrace(h slog.Handler) slog.Handler { return traced{h} }
 
@@ -18,7 +18,7 @@ type traced struct{ slog.Handler }
 func (t traced) Handle(ctx context.Context, r slog.Record) error {
 	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
 		r = r.Clone()
-		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
+		r.AddAttrs(slog.String("traceId", sc.TraceID().String()), slog.String("spanId", sc.SpanID().String()))
 	}
 	return t.Handler.Handle(ctx, r)
 }

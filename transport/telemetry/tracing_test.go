@@ -135,7 +135,9 @@ func serveGRPC(t *testing.T, s *sink) (addr string) {
 	go func() { done <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	return l.Addr().String()
 }
@@ -185,10 +187,10 @@ func Test_log_lines_have_the_trace(t *testing.T) {
 	logger.InfoContext(trace.ContextWithSpanContext(t.Context(), sc), "with")
 	logger.InfoContext(t.Context(), "without")
 	lines := strings.Split(out.String(), "\n")
-	if !strings.Contains(lines[0], "trace_id="+sc.TraceID().String()) || !strings.Contains(lines[0], "span_id="+sc.SpanID().String()) {
+	if !strings.Contains(lines[0], "traceId="+sc.TraceID().String()) || !strings.Contains(lines[0], "spanId="+sc.SpanID().String()) {
 		t.Errorf("line %q lacks the trace", lines[0])
 	}
-	if strings.Contains(lines[1], "trace_id") {
+	if strings.Contains(lines[1], "traceId") {
 		t.Errorf("line %q has a trace", lines[1])
 	}
 }
