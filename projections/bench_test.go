@@ -174,3 +174,22 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkReadYourWrite appends one commit and asks for its product as soon as
+// it shows.
+func BenchmarkReadYourWrite(b *testing.B) {
+	shop := newShop(b)
+	shop.open("b1")
+	shop.product("b1", "p1", 1<<40, 10)
+	r := run(b, config(b.TempDir(), shop.log))
+	ctx := context.Background()
+	for b.Loop() {
+		c := shop.adjust("b1", "p1", 1)
+		if err := r.WaitFor(ctx, Inventory, c.Position); err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := r.Product(ctx, "b1", "p1"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

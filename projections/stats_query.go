@@ -112,8 +112,10 @@ func (s *Set) BranchStats(ctx context.Context, q StatsQuery) (BranchStats, error
 				ProductID: r.text(0), Currency: r.text(1), Units: r.int(2), RevenueMinor: r.int(3), SKU: r.text(4), Name: r.text(5),
 			})
 			return nil
-		}, "SELECT product, tops.currency, CAST(total(units) AS INTEGER) AS sold, CAST(total(revenue) AS INTEGER), max(sku), max(name) FROM tops LEFT JOIN products USING (branch, product) WHERE "+of+
-			" AND hour >= ? AND hour < ? GROUP BY product, tops.currency HAVING sold > 0 ORDER BY sold DESC, product, tops.currency LIMIT ?",
+		}, "SELECT product, sums.currency, sold, revenue, sku, name FROM ("+
+			"SELECT product, currency, CAST(total(units) AS INTEGER) AS sold, CAST(total(revenue) AS INTEGER) AS revenue, max(branch) AS branch FROM tops WHERE "+of+
+			" AND hour >= ? AND hour < ? GROUP BY product, currency HAVING sold > 0 ORDER BY sold DESC, product, currency LIMIT ?"+
+			") AS sums LEFT JOIN products USING (branch, product) ORDER BY sold DESC, product, sums.currency",
 			q.BranchID, from, to, top); err != nil {
 			return err
 		}
