@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-
-	"bms/domain"
 )
 
 // When the mode changes, the new mode's file is folded from the beginning and
@@ -41,11 +39,11 @@ func takeOver(into *file, old string) (err error) {
 		return nil // no good
 	}
 	defer func() { err = errors.Join(err, from.close()) }()
-	settled := domain.Position{}
-	var kept []int64
-	if settled, err = position(ctx, from); err != nil {
+	settled, err := position(ctx, from)
+	if err != nil {
 		return nil // no good
 	}
+	var kept []int64
 	if err := from.query(ctx, func(r row) error {
 		kept = append(kept, r.int(0))
 		return nil

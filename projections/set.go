@@ -12,12 +12,11 @@ import (
 
 // Set is all projections of a node.
 type Set struct {
-	config   Config
-	runners  []*runner
-	byName   map[string]*runner
-	users    *directory
-	branches *runner
-	alerter  *alerter
+	config  Config
+	runners []*runner
+	byName  map[string]*runner
+	users   *directory
+	alerter *alerter
 }
 
 // definitions lists the projections.

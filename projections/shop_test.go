@@ -73,6 +73,12 @@ func (s *shop) must(commandType, branch string, body any) *domain.Commit {
 	return c
 }
 
+// try is do for a command that may be rejected.
+func (s *shop) try(commandType, branch string, body any) {
+	s.t.Helper()
+	_, _ = s.do(commandType, branch, body)
+}
+
 func (s *shop) open(branch string) {
 	s.t.Helper()
 	s.must(domain.CommandOpenBranch, branch, domain.OpenBranch{BranchID: branch, Name: "Branch " + branch})
@@ -111,14 +117,14 @@ func (s *shop) trade(r *rand.Rand, n int) {
 		minStock := r.Int64N(30)
 		switch r.IntN(16) {
 		case 0:
-			s.do(domain.CommandOpenBranch, branch, domain.OpenBranch{BranchID: branch, Name: name})
+			s.try(domain.CommandOpenBranch, branch, domain.OpenBranch{BranchID: branch, Name: name})
 		case 1:
 			if r.IntN(4) == 0 {
 				status := pick(domain.BranchOpen, domain.BranchOpen, domain.BranchClosed)
-				s.do(domain.CommandChangeBranch, branch, domain.ChangeBranch{Name: &name, Status: &status})
+				s.try(domain.CommandChangeBranch, branch, domain.ChangeBranch{Name: &name, Status: &status})
 			}
 		case 2, 3:
-			s.do(domain.CommandCreateProduct, branch, domain.CreateProduct{
+			s.try(domain.CommandCreateProduct, branch, domain.CreateProduct{
 				ProductID: product, SKU: "S" + product, Name: name, PriceMinor: quantity * 100, Currency: pick("EUR", "EUR", "EUR", "CHF"),
 				Stock: quantity * 3, MinStock: minStock, NegativeStock: pick(domain.NegativeDeny, domain.NegativeAllow),
 			})
@@ -131,15 +137,15 @@ func (s *shop) trade(r *rand.Rand, n int) {
 			if r.IntN(3) == 0 {
 				change.Stock = &stock
 			}
-			s.do(domain.CommandChangeProduct, branch, change)
+			s.try(domain.CommandChangeProduct, branch, change)
 		case 5:
 			if r.IntN(6) == 0 {
-				s.do(domain.CommandDeleteProduct, branch, domain.DeleteProduct{ProductID: product})
+				s.try(domain.CommandDeleteProduct, branch, domain.DeleteProduct{ProductID: product})
 			}
 		case 6:
-			s.do(domain.CommandCountStock, branch, domain.CountStock{ProductID: product, Counted: quantity * 4})
+			s.try(domain.CommandCountStock, branch, domain.CountStock{ProductID: product, Counted: quantity * 4})
 		case 7, 8:
-			s.do(domain.CommandAdjustStock, branch, domain.AdjustStock{ProductID: product, Delta: quantity - 8, Reason: "correction"})
+			s.try(domain.CommandAdjustStock, branch, domain.AdjustStock{ProductID: product, Delta: quantity - 8, Reason: "correction"})
 		case 9, 10, 11, 12:
 			lines := []domain.TransactionLine{{ProductID: product, Quantity: quantity}}
 			for range r.IntN(3) {
@@ -152,7 +158,7 @@ func (s *shop) trade(r *rand.Rand, n int) {
 			if r.IntN(3) == 0 {
 				create.OccurredAt = s.now.Add(-time.Duration(r.IntN(100)) * time.Hour).Format(domain.TimestampFormat)
 			}
-			s.do(domain.CommandCreateTransaction, branch, create)
+			s.try(domain.CommandCreateTransaction, branch, create)
 		case 13, 14:
 			set := domain.SetTransactionStatus{
 				TransactionID: tx, Reason: "so",
@@ -161,10 +167,10 @@ func (s *shop) trade(r *rand.Rand, n int) {
 			if r.IntN(2) == 0 {
 				set.Lines = []domain.RefundRequestLine{{ProductID: product, Quantity: 1}}
 			}
-			s.do(domain.CommandSetTransactionStatus, branch, set)
+			s.try(domain.CommandSetTransactionStatus, branch, set)
 		case 15:
 			user := fmt.Sprintf("u%d", r.IntN(5))
-			s.do(domain.CommandSetUser, "", domain.SetUser{
+			s.try(domain.CommandSetUser, "", domain.SetUser{
 				UserID: user, Role: pick(domain.RoleStaff, domain.RoleManager), Branches: []string{branch}, Disabled: r.IntN(4) == 0, Name: name,
 			})
 		}
