@@ -179,7 +179,7 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]publicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the key set: %w", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // what was read of it is checked
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("read the key set: status %d", res.StatusCode)
 	}

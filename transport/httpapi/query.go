@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"time"
 
 	"bms/domain"
 	"bms/projections"
@@ -63,7 +64,9 @@ func (a *api) query(row queryRoute) handler {
 		if err := p.err(); err != nil {
 			return err
 		}
-		if err := a.await(r.Context(), minPos, row.reads); err != nil {
+		if minPos.Seq == 0 {
+			a.freshen(r.Context(), row.reads)
+		} else if err := a.await(r.Context(), minPos, row.reads); err != nil {
 			return err
 		}
 		answer, err := row.serve(a, &query{ctx: r.Context(), header: w.Header(), path: r.PathValue, id: id, params: p})
@@ -90,9 +93,6 @@ func mayQuery(id domain.Identity, least, branchID string) error {
 // await waits, at most ReadTimeout, until the read models have reached a
 // position; the log for none of them.
 func (a *api) await(ctx context.Context, pos domain.Position, reads []string) error {
-	if pos.Seq == 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadTimeout)
 	defer cancel()
 	err := a.cfg.Log.Check(pos)
@@ -109,6 +109,27 @@ func (a *api) await(ctx context.Context, pos domain.Position, reads []string) er
 		return domain.Reject(codeReadModelBehind, "the read model has not reached minPos yet, ask again")
 	}
 	return err
+}
+
+// freshWait is how long a read without minPos waits for what was in the log
+// when it came. A read model is some milliseconds behind a write: this is for
+// clients that write and then read, and know nothing of positions.
+const freshWait = 100 * time.Millisecond
+
+// freshen waits, at most freshWait, until the read models have what the log has
+// now. One that is further behind is read as it is.
+func (a *api) freshen(ctx context.Context, reads []string) {
+	head := a.cfg.Log.Head()
+	if head.Seq == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, freshWait)
+	defer cancel()
+	for _, name := range reads {
+		if a.cfg.Read.WaitFor(ctx, name, head) != nil {
+			return
+		}
+	}
 }
 
 // unknownBranch is the answer to an empty result: unknown_branch if there is

@@ -218,6 +218,17 @@ func Test_min_pos_reads_one_s_own_writes(t *testing.T) {
 	}
 }
 
+// Who writes and then reads sees it, without knowing of positions.
+func Test_a_write_is_read_at_once(t *testing.T) {
+	s := stocked(t, nil)
+	for i := range 30 {
+		s.must("staff", "PUT", "/api/branches/b1/products/cola/stock", fmt.Sprintf(`{"counted":%d}`, 100+i))
+		if got, want := s.must("staff", "GET", "/api/branches/b1/products/cola", "").body, fmt.Sprintf(`"stock":%d,`, 100+i); !strings.Contains(got, want) {
+			t.Fatalf("answer %s, want %s", got, want)
+		}
+	}
+}
+
 // stuck is a log whose head is further than it gives.
 type stuck struct{ *memlog }
 

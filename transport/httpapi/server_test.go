@@ -226,7 +226,7 @@ func talk(t *testing.T, addr string, write func(net.Conn)) (status int, body str
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // the test has what it wants
+	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func talk(t *testing.T, addr string, write func(net.Conn)) (status int, body str
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read to its end
+	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
