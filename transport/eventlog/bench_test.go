@@ -22,6 +22,19 @@ func BenchmarkAppend(b *testing.B) {
 		for _, writers := range []int{1, 8, 64, 256} {
 			b.Run(fmt.Sprintf("%s/writers=%d", durability, writers), func(b *testing.B) {
 				l := open(b, Config{Dir: b.TempDir(), Durability: durability})
+				// A log in service: its write-ahead log has started over
+				// and lies where it lay before.
+				warm := make([]*domain.Commit, 4096)
+				for round := range 16 {
+					for i := range warm {
+						n := round*len(warm) + i
+						warm[i] = adjustment("warm", uint64(n+1), uuid.NewString())
+					}
+					if err := l.Append(b.Context(), warm...); err != nil {
+						b.Fatal(err)
+					}
+					warm = make([]*domain.Commit, len(warm))
+				}
 				appendFrom(b, l, writers)
 			})
 		}

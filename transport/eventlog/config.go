@@ -31,6 +31,10 @@ type Config struct {
 	// Now is the clock that epochs are named by. Nil is time.Now.
 	Now func() time.Time
 
+	// Observe, if set, is told of every transaction, by the writer: it must
+	// be quick and must not call the log.
+	Observe func(Transaction)
+
 	// QueueCalls and QueueBytes bound the appends under way. One more waits
 	// until there is room or its context ends. Zero is 4096 calls and 64 MiB.
 	QueueCalls int
@@ -52,6 +56,15 @@ type Config struct {
 	// CheckpointBytes is the size of the write-ahead log from which on it is
 	// copied into the database. Zero is 32 MiB.
 	CheckpointBytes int64
+}
+
+// Transaction is one group of appends on its way to disk.
+type Transaction struct {
+	Commits int
+	// Took is from the begin to the end of the commit, fsync included.
+	Took time.Duration
+	// Err is nil if the group is in the log.
+	Err error
 }
 
 func (c Config) withDefaults() (Config, error) {

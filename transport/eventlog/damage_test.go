@@ -160,6 +160,52 @@ func TestDamage_a_missing_commit_is_named(t *testing.T) {
 	}
 }
 
+func TestDamage_a_log_that_lost_its_end_is_noticed(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, file string){
+		"end_missing":   func(t *testing.T, file string) { alter(t, file, "DELETE FROM commits WHERE seq > 90") },
+		"empty":         func(t *testing.T, file string) { truncate(t, file, 0) },
+		"half":          func(t *testing.T, file string) { truncate(t, file, 16384) },
+		"not_one_page":  func(t *testing.T, file string) { truncate(t, file, 1000) },
+		"another_log":   func(t *testing.T, file string) { replace(t, file, 100) },
+		"a_shorter_one": func(t *testing.T, file string) { replace(t, file, 10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			closed(t, dir, 100)
+			harm(t, filepath.Join(dir, fileName))
+			l, err := Open(t.Context(), Config{Dir: dir})
+			if !errors.Is(err, domain.ErrCorrupt) || !strings.Contains(err.Error(), dir) {
+				t.Fatalf("open: got %v, %v, want %v that names the file", l, err, domain.ErrCorrupt)
+			}
+		})
+	}
+}
+
+func truncate(t *testing.T, file string, size int64) {
+	t.Helper()
+	if err := os.Truncate(file, size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace puts another log of n commits in a file's place.
+func replace(t *testing.T, file string, n int) {
+	t.Helper()
+	dir := t.TempDir()
+	l := open(t, Config{Dir: dir})
+	for i := range n {
+		if err := l.Append(t.Context(), adjustment("other", uint64(i+1), fmt.Sprint("other-", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(dir, fileName), file); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // alter runs SQL on a closed file.
 func alter(t *testing.T, file, sql string) {
 	t.Helper()
@@ -172,7 +218,7 @@ func alter(t *testing.T, file, sql string) {
 	}
 }
 
-func TestIndex_is_made_anew_when_it_is_not_of_this_log(t *testing.T) {
+func TestIndex_is_made_anew(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, index string){
 		"absent": func(t *testing.T, index string) {
 			if err := os.Remove(index); err != nil {
@@ -184,8 +230,10 @@ func TestIndex_is_made_anew_when_it_is_not_of_this_log(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"other_log":    func(t *testing.T, index string) { alter(t, index, "UPDATE covered SET checksum = checksum + 1") },
-		"ahead_of_log": func(t *testing.T, index string) { alter(t, index, "UPDATE covered SET seq = 1000") },
+		"ahead_of_log_after_an_unclean_relaxed_stop": func(t *testing.T, index string) {
+			alter(t, index, "UPDATE covered SET seq = 1000")
+			alter(t, filepath.Join(filepath.Dir(index), fileName), "INSERT INTO meta VALUES ('open', 'relaxed')")
+		},
 		"behind_log": func(t *testing.T, index string) {
 			alter(t, index, "DELETE FROM streams; DELETE FROM commands; UPDATE covered SET seq = 0")
 		},

@@ -73,16 +73,32 @@ func commandKey(userID, commandID string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
+// found is what an index file turns out to be.
+type found int
+
+const (
+	usable  found = iota
+	useless       // damaged, or of another format
+	foreign       // sound, but not of this log, or of a longer one
+)
+
 // bringUp opens the index file of a log, making it if it is not there, and
-// brings it up to the log's end. One that is damaged or not of this log is made
-// anew if remake is set, which it must not be while readers have it open.
-func (x *index) bringUp(file string, log *conn, remake bool) error {
+// brings it up to the log's end. A useless one is made anew if remake is set,
+// which it must not be while readers have it open.
+//
+// A foreign one says that log.db has lost its end, or was replaced: the index
+// never runs ahead of what is on disk. That is domain.ErrCorrupt, except after
+// an unclean stop with relaxed durability (lossy).
+func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
 	x.tail.clear()
-	ok, err := x.open(file, log)
-	if err == nil && !ok && !remake {
+	state, err := x.open(file, log)
+	switch {
+	case err != nil || state == usable:
+	case state == foreign && !lossy:
+		err = fmt.Errorf("%w: log.db is not the log that this index is of, or has lost its end; if it was replaced on purpose, remove index.db", domain.ErrCorrupt)
+	case !remake:
 		err = errors.New("it is damaged; it is made anew at the next start")
-	}
-	if err == nil && !ok {
+	default:
 		if err = errors.Join(x.close(), removeIndex(file)); err == nil {
 			_, err = x.open(file, log)
 		}
@@ -106,24 +122,31 @@ func removeIndex(file string) error {
 	return errors.Join(errs...)
 }
 
-// open reports whether the file is an index of this log.
-func (x *index) open(file string, log *conn) (ok bool, err error) {
+func (x *index) open(file string, log *conn) (found, error) {
+	state, err := x.tryOpen(file, log)
+	if isDamage(err) {
+		return useless, nil
+	}
+	return state, err
+}
+
+func (x *index) tryOpen(file string, log *conn) (state found, err error) {
 	// The page cache holds what is not committed; synchronous=NORMAL keeps
 	// the file sound at any crash, and is all that is needed here.
 	x.conn, err = openConn(file, "rwc", "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(0)", "cache_size(-65536)", "temp_store(MEMORY)")
 	if err != nil {
-		return false, unlessDamaged(err)
+		return useless, err
 	}
 	version, err := pragmaInt(x.conn, "user_version")
 	if err != nil {
-		return false, unlessDamaged(err)
+		return useless, err
 	}
 	if version == 0 {
 		if err := x.conn.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", indexSchema, applicationID, schemaVersion)); err != nil {
-			return false, unlessDamaged(err)
+			return useless, err
 		}
 	} else if version != schemaVersion {
-		return false, nil
+		return useless, nil
 	}
 	for _, p := range []struct {
 		stmt **stmt
@@ -136,27 +159,21 @@ func (x *index) open(file string, log *conn) (ok bool, err error) {
 		{&x.version, "SELECT max(version) FROM streams WHERE stream = ?"},
 	} {
 		if *p.stmt, err = x.conn.prepare(p.sql); err != nil {
-			return false, unlessDamaged(err)
+			return useless, err
 		}
 	}
 	covered, checksum, err := x.covered()
 	if err != nil {
-		return false, unlessDamaged(err)
+		return useless, err
 	}
 	if covered == 0 {
-		return true, nil
+		return usable, nil
 	}
 	row, err := log.queryOne("SELECT checksum FROM commits WHERE seq = ?", covered)
-	return row != nil && row[0] == driver.Value(checksum), err
-}
-
-// unlessDamaged hides an error that says the file is damaged: the index is
-// made anew.
-func unlessDamaged(err error) error {
-	if isDamage(err) {
-		return nil
+	if row == nil || row[0] != driver.Value(checksum) {
+		return foreign, err
 	}
-	return err
+	return usable, err
 }
 
 func (x *index) covered() (seq, checksum int64, err error) {

@@ -27,6 +27,7 @@ type Log struct {
 	file        string
 	lock        *lock
 	epochs      epochs
+	lossy       bool   // the last stop was unclean, with relaxed durability
 	first       uint64 // the first sequence kept; 1 for an empty log
 	queue       *queue
 	recent      *recent
@@ -152,12 +153,12 @@ func (l *Log) prepare(c *conn) (last uint64, err error) {
 	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
 		return 0, err
 	}
-	unclean := left == Relaxed
-	if len(l.epochs) == 0 || unclean {
+	l.lossy = left == Relaxed
+	if len(l.epochs) == 0 || l.lossy {
 		if l.epochs, err = l.epochs.begin(c, l.config.Now(), last); err != nil {
 			return 0, err
 		}
-		l.config.Logger.Info("log begins an epoch", "epoch", l.epochs.current(), "after", last, "unclean_stop", unclean)
+		l.config.Logger.Info("log begins an epoch", "epoch", l.epochs.current(), "after", last, "unclean_stop", l.lossy)
 	}
 	if end := l.epochs[len(l.epochs)-1].start; end > last+1 {
 		return 0, fmt.Errorf("%w: the log ends at commit %d, before the epoch that begins at %d", domain.ErrCorrupt, last, end)

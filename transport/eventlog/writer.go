@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"runtime"
+	"time"
 
 	"bms/domain"
 )
@@ -63,7 +65,7 @@ func (w *writer) open(remake bool) error {
 		}
 	}
 	x := &index{tail: &w.log.tail, gate: &w.log.pool.gate, batch: w.log.config.IndexBatch, hook: w.log.hook}
-	if err := x.bringUp(w.log.pool.index, c, remake); err != nil {
+	if err := x.bringUp(w.log.pool.index, c, remake, w.log.lossy); err != nil {
 		return errors.Join(err, c.close())
 	}
 	w.conn, w.index = c, x
@@ -92,6 +94,9 @@ func (w *writer) run() {
 	var calls []*call
 	for open := true; open; {
 		<-q.gathers
+		// Those who were just answered come again in a moment; together they
+		// cost one fsync.
+		runtime.Gosched()
 		calls, open = q.take(calls)
 		if len(calls) > 0 {
 			w.write(calls)
@@ -104,7 +109,11 @@ func (w *writer) run() {
 // write appends a group in one transaction and answers its calls.
 func (w *writer) write(calls []*call) {
 	errs := make([]error, len(calls))
+	began := time.Now()
 	err := w.transact(calls, errs)
+	if observe := w.log.config.Observe; observe != nil && (err != nil || len(w.group) > 0) {
+		observe(Transaction{Commits: len(w.group), Took: time.Since(began), Err: err})
+	}
 	if err != nil {
 		w.log.config.Logger.Error("append failed", "calls", len(calls), "error", err)
 		err = fmt.Errorf("%w: %w", domain.ErrLogUnavailable, err)
