@@ -20,7 +20,9 @@ func clearEnvironment(t *testing.T) {
 	for _, kv := range os.Environ() {
 		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, envPrefix) {
 			t.Setenv(name, value) // restored after the test
-			os.Unsetenv(name)
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -45,12 +46,12 @@ func parsePos(s string) (domain.Position, error) {
 
 // printLog prints the envelopes of the events after c.from, and with c.follow
 // goes on until the context ends, which is then no error.
-func printLog(ctx context.Context, c *logConfig, stdout io.Writer) error {
-	reader, err := eventlog.OpenReader(ctx, eventlog.Config{Dir: c.dataDir})
+func printLog(ctx context.Context, c *logConfig, stdout io.Writer) (err error) {
+	reader, err := eventlog.OpenReadOnly(ctx, c.dataDir)
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer func() { err = errors.Join(err, reader.Close()) }()
 	after := c.from.Seq
 	if after > 0 {
 		if err := reader.Check(c.from); err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -129,21 +130,24 @@ func (a *App) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// drain ends what comes from outside, in order: sockets are asked to come
-// back, requests under way are answered, commands under way are decided.
+// drain ends what comes from outside: the port is closed, requests under way
+// are answered while sockets are asked to come back, and then commands under
+// way are decided.
 func (a *App) drain(ctx context.Context) {
 	a.logger.Info("draining")
 	a.draining.Store(true)
-	a.sockets.drain(ctx)
-	for _, step := range []struct {
-		what string
-		do   func(context.Context) error
-	}{
-		{"requests", a.server.Shutdown}, {"commands", a.bus.Close}, {"decisions", a.deciders.Close},
-	} {
-		if err := step.do(ctx); err != nil {
-			a.logger.Warn("draining took too long", "what", step.what, "error", err)
-		}
+	var edges sync.WaitGroup
+	edges.Go(func() { a.sockets.drain(ctx) })
+	edges.Go(func() { a.finish("requests", a.server.Shutdown(ctx)) })
+	edges.Wait()
+	a.finish("commands", a.bus.Close(ctx))
+	a.finish("decisions", a.deciders.Close(ctx))
+}
+
+// finish logs what could not be finished in time.
+func (a *App) finish(what string, err error) {
+	if err != nil {
+		a.logger.Warn("draining took too long", "what", what, "error", err)
 	}
 }
 
