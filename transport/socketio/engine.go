@@ -56,6 +56,7 @@ type engine struct {
 	due       time.Time // when beat shall act
 	awaiting  bool      // a ping is unanswered
 	extended  bool      // its deadline was, once
+	held      bool      // a packet was being handled at the last pulse
 	admission *time.Timer
 }
 

@@ -48,13 +48,15 @@ func (e *engine) pulse() {
 		abandoned = e.abandoned()
 		e.inbound.Unlock()
 	}
-	late := e.awaiting && !busy
+	late := e.awaiting && !busy && !e.held
+	e.held = busy
 	ping := !e.awaiting
 	if ping {
 		e.awaiting, e.extended = true, false
 	}
-	// As long as a Receiver holds up the reader an answer can't be read, and
-	// the client is not to blame; nor is it when this timer was late.
+	// As long as a Receiver holds up the reader, and just after, an answer
+	// can't have been read and the client is not to blame; nor is it when this
+	// timer was late.
 	wait := e.server.config.PingTimeout
 	if late := time.Since(e.due); late < maxTimerDelay {
 		wait -= late

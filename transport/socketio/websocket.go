@@ -42,6 +42,10 @@ func (e *engine) readWebSocket(conn *wsframe.Conn) {
 	switch {
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		e.close(ParseError)
+		// coder/websocket has written 1009.
+		if conn.Shutdown(websocket.StatusMessageTooBig, "", closeGrace) == nil {
+			conn.Discard()
+		}
 	case wsframe.CloseStatus(err) != -1:
 		e.close(TransportClose)
 	default:

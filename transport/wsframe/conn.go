@@ -168,6 +168,12 @@ func (c *Conn) Shutdown(code websocket.StatusCode, reason string, grace time.Dur
 	return c.raw.shutdown(closeFrame(code, reason), grace)
 }
 
+// Discard reads and drops what the peer still sends, until it closes or the
+// grace of a Shutdown before is over. To close a connection with bytes unread
+// resets it, and the peer may not see the close frame. Only the reader may
+// call it, when Read has returned an error.
+func (c *Conn) Discard() { _, _ = io.Copy(io.Discard, c.raw.Conn) }
+
 // Hurry shortens the deadline of a Write under way, and of all later ones, to
 // grace from now. It doesn't block.
 func (c *Conn) Hurry(grace time.Duration) { c.raw.hurry(grace) }

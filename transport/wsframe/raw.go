@@ -29,8 +29,8 @@ type rawConn struct {
 	mu       sync.Mutex // guards the following, never held while writing
 	deadline time.Time  // the write deadline as last set
 	hurried  bool       // deadline is final: a close is under way
-	waiting  []byte     // a control frame for whoever holds writing to write
-	closed   bool       // a close frame went out, or is waiting
+	waiting  []byte     // a pong for whoever holds writing to write
+	closed   bool       // a close frame is next, or went out
 }
 
 // Read returns what net/http had read ahead, then reads.
@@ -46,35 +46,47 @@ func (c *rawConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write takes a control frame from websocket.Conn. While data is being
-// written the frame waits for it to end and Write returns at once: otherwise a
-// ping from a peer that doesn't read would block the reader and end the
-// connection after coder/websocket's five seconds. Of several pongs that wait
-// only the last is sent, which RFC 6455 section 5.5.3 allows.
+// Write takes a control frame from websocket.Conn.
+//
+// A pong waits for data that is being written to end, and Write returns at
+// once: otherwise a ping from a peer that doesn't read would block the reader
+// and end the connection after coder/websocket's five seconds. Of several pongs
+// that wait only the last is sent, which RFC 6455 section 5.5.3 allows. A close
+// frame is the last thing that happens, and is waited for.
 func (c *rawConn) Write(p []byte) (int, error) {
+	last := len(p) > 0 && Opcode(p[0]&^fin) == opClose
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return len(p), nil
 	}
-	if len(p) > 0 && Opcode(p[0]&^fin) == opClose {
-		c.closed = true
+	c.closed = last
+	if !last {
+		c.waiting = append(c.waiting[:0], p...)
+		c.mu.Unlock()
+		return len(p), c.writeWaiting()
 	}
-	c.waiting = append(c.waiting[:0], p...)
 	c.mu.Unlock()
-	return len(p), c.writeWaiting()
+	c.hurry(closeTimeout)
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return len(p), c.write(p)
 }
 
-// writeWaiting writes the waiting control frame unless somebody else is
+// closeTimeout bounds the writing of coder/websocket's close frames, which has
+// the same bound.
+const closeTimeout = 5 * time.Second
+
+// writeWaiting writes the waiting pong unless somebody else is
 // writing, who will see it when done.
 func (c *rawConn) writeWaiting() error {
 	for c.writing.TryLock() {
 		c.mu.Lock()
-		p := c.waiting
+		p, closed := c.waiting, c.closed
 		c.waiting = nil
 		c.mu.Unlock()
 		var err error
-		if len(p) > 0 {
+		if len(p) > 0 && !closed {
 			err = c.write(p)
 		}
 		c.writing.Unlock()
@@ -113,10 +125,11 @@ func (c *rawConn) writeFrames(frames [][]byte) error {
 		err = c.writeAll(frames)
 	}
 	c.writing.Unlock()
-	if err != nil {
-		return err
+	if err == nil {
+		// The frames are out; if a pong can't follow the reader will know.
+		_ = c.writeWaiting()
 	}
-	return c.writeWaiting()
+	return err
 }
 
 func (c *rawConn) writeAll(frames [][]byte) error {
