@@ -87,12 +87,12 @@ func (p *pending) answer(d *Deciders, commit *domain.Commit, err error) {
 	if d.cfg.Observe.Answered != nil {
 		d.cfg.Observe.Answered(p.cmd.Type, outcome(err), d.cfg.Now().Sub(p.since))
 	}
+	if p.entry != nil {
+		d.discharge(p.entry) // first, so that who has the answer has the room
+	}
 	defer func() {
 		if reason := recover(); reason != nil {
 			d.cfg.Logger.Error("reply to a command panicked", "command", p.cmd.Type, "reason", reason, "stack", string(debug.Stack()))
-		}
-		if p.entry != nil {
-			d.discharge(p.entry)
 		}
 	}()
 	p.reply(commit, err)
