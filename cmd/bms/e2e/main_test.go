@@ -8,11 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
-// bms is the binary under test, built with the race detector.
-var bms string
+// bms is the binary under test, built as these tests are: with the race
+// detector if they have it.
+var (
+	bms        string
+	buildFlags []string
+)
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -32,7 +37,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bms = filepath.Join(dir, "bms")
-	build := exec.Command("go", "build", "-race", "-o", bms, "bms/cmd/bms")
+	build := exec.Command("go", slices.Concat([]string{"build"}, buildFlags, []string{"-o", bms, "bms/cmd/bms"})...)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build bms:", err)
