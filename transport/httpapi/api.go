@@ -62,8 +62,8 @@ func New(cfg Config) (http.Handler, error) {
 // every answer has, cross-origin rules and the count.
 func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	w := &recorder{ResponseWriter: rw}
-	defer a.finish(w, r, start)
+	w := &recorder{ResponseWriter: rw, request: a.traced(r)}
+	defer a.finish(w, start)
 
 	h := w.Header()
 	h["X-Content-Type-Options"] = nosniff
@@ -78,7 +78,7 @@ func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if a.cfg.AllowOrigin != nil && a.crossOrigin(w, r) {
 		return
 	}
-	a.mux.ServeHTTP(w, a.traced(r))
+	a.mux.ServeHTTP(w, w.request)
 }
 
 // Values of headers that are the same for all answers; net/http doesn't change
@@ -93,7 +93,8 @@ var (
 
 // finish ends a request: also one that panicked, which costs its connection if
 // the answer had begun and nothing else.
-func (a *api) finish(w *recorder, r *http.Request, start time.Time) {
+func (a *api) finish(w *recorder, start time.Time) {
+	r := w.request
 	if reason := recover(); reason != nil {
 		if reason == http.ErrAbortHandler { //nolint:errorlint // a sentinel that is thrown as it is
 			panic(reason)
@@ -173,10 +174,12 @@ func (a *api) identify(r *http.Request) (domain.Identity, error) {
 	return id, nil
 }
 
-// recorder remembers the status that was written.
+// recorder remembers the status that was written, and the request as the
+// handlers have it: the mux says there which route it took.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	request *http.Request
+	status  int
 }
 
 func (w *recorder) WriteHeader(status int) {

@@ -136,9 +136,9 @@ func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRou
 }
 
 // readBody reads a body of at most MaxBody bytes, by the deadline that ServeHTTP
-// has set. The type
-// that the client gives it is not looked at: a body that isn't the JSON of the
-// schema is refused as such, and a token is nothing a browser adds by itself.
+// has set. The type that the client gives it is not looked at: a body that isn't
+// the JSON of the schema is refused as such, and a token is nothing a browser
+// adds by itself.
 func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer) *domain.Rejection {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		return domain.Reject(codeUnsupportedCoding, "send the body without Content-Encoding")

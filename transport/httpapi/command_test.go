@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,6 +63,46 @@ func Test_a_repeated_key_gives_the_same_bytes_and_one_effect(t *testing.T) {
 	s.send("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":1}`, "Idempotency-Key", "k1").refused(t, domain.CodeIdempotencyMismatch)
 	if a := s.send("manager", "POST", "/api/branches/b1/inventory/adjustments", `{"productId":"cola","delta":-1,"reason":"broken"}`, "Idempotency-Key", "k1"); a.status != http.StatusCreated || a.body == answers[0].body {
 		t.Errorf("another user's key: %d %s, want an effect of its own", a.status, a.body)
+	}
+}
+
+// Invariant 8, at this edge.
+func Test_the_last_ten_are_sold_ten_times(t *testing.T) {
+	s := stocked(t, nil)
+	statuses := make([]int, 1000)
+	var all sync.WaitGroup
+	for i := range statuses {
+		all.Go(func() {
+			statuses[i] = s.send("staff", "POST", "/api/branches/b1/transactions", `{"kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":1}]}`).status
+		})
+	}
+	all.Wait()
+	counted := map[int]int{}
+	for _, status := range statuses {
+		counted[status]++
+	}
+	if counted[http.StatusCreated] != 10 || counted[http.StatusConflict] != 990 {
+		t.Errorf("answers by status %v, want 10 of 201 and 990 of 409", counted)
+	}
+	if got := s.must("staff", "GET", "/api/branches/b1/inventory", "").body; !strings.Contains(got, `"stock":0,`) {
+		t.Errorf("levels %s, want stock 0", got)
+	}
+}
+
+func Test_a_refund_sent_twice_at_once_is_one(t *testing.T) {
+	s := stocked(t, nil)
+	s.must("staff", "POST", "/api/branches/b1/transactions", `{"transactionId":"t1","kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":2}]}`)
+	statuses := make([]int, 20)
+	var all sync.WaitGroup
+	for i := range statuses {
+		all.Go(func() {
+			statuses[i] = s.send("manager", "POST", "/api/branches/b1/transactions/t1/status", `{"status":"refunded","reason":"broken"}`).status
+		})
+	}
+	all.Wait()
+	slices.Sort(statuses)
+	if statuses[0] != http.StatusOK || statuses[1] != http.StatusConflict {
+		t.Errorf("statuses %v, want one 200, the rest 409", statuses)
 	}
 }
 

@@ -216,7 +216,7 @@ func (p param) describe() *huma.Schema {
 }
 
 func (a *api) openapi(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
+	w.Header().Set("Content-Type", "application/json")
 	writeBody(w, http.StatusOK, a.document)
 	return nil
 }

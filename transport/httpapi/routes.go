@@ -50,7 +50,7 @@ func (a *api) routes() []routeEntry {
 	if a.cfg.Metrics != nil {
 		open("/metrics", "Metrics for Prometheus", nil, "text/plain", a.metrics)
 	}
-	open("/openapi.json", "This document", nil, "application/vnd.oai.openapi+json", a.openapi)
+	open("/openapi.json", "This document", nil, "application/json", a.openapi)
 	open("/docs", "This document, to browse", nil, "text/html", asset("docs.html", "text/html; charset=utf-8"))
 	open("/docs/docs.js", "What /docs runs", nil, "text/javascript", asset("docs.js", "text/javascript; charset=utf-8"))
 	open("/docs/docs.css", "What /docs looks like", nil, "text/css", asset("docs.css", "text/css; charset=utf-8"))

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -400,6 +401,23 @@ func Test_a_span_per_request_of_a_sampled_trace(t *testing.T) {
 	}
 	if c.Metadata != nil {
 		t.Errorf("metadata %v of a command outside any trace, want none", c.Metadata)
+	}
+}
+
+func Test_requests_are_counted_by_route(t *testing.T) {
+	var seen []string
+	s := stocked(t, func(c *Config) {
+		c.Observe = func(route string, status int, _ time.Duration) { seen = append(seen, fmt.Sprint(route, " ", status)) }
+	})
+	seen = nil
+	s.send("staff", "GET", "/api/branches/b1", "")
+	s.send("staff", "GET", "/api/branches/b1", "", "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	s.send("staff", "GET", "/api/branches/b2", "")
+	s.send("staff", "GET", "/../../etc/passwd", "")
+	s.send("staff", "BREW", "/pot", "")
+	want := []string{"GET /api/branches/{b} 200", "GET /api/branches/{b} 200", "GET /api/branches/{b} 403", "other 307", "other 404"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("counted %q, want %q", seen, want)
 	}
 }
 
