@@ -138,15 +138,15 @@ func Test_commands_reach_the_bus_as_they_should(t *testing.T) {
 		{"POST", "/api/branches/b1/transactions/t1/status", `{"status":"voided","reason":"wrong"}`, domain.Command{Type: domain.CommandSetTransactionStatus, BranchID: "b1", Body: domain.SetTransactionStatus{TransactionID: "t1", Status: "voided", Reason: "wrong"}}},
 		{"POST", "/api/notifications", `{"audience":"branch:b1","severity":"info","title":"a","message":"b"}`, domain.Command{Type: domain.CommandSendNotification, Body: domain.SendNotification{Audience: "branch:b1", Severity: "info", Title: "a", Message: "b"}}},
 	}
+	var got domain.Command
+	s := newShop(t, func(c *Config) {
+		c.Commands = func(_ context.Context, cmd domain.Command) (*domain.Commit, error) {
+			got = cmd
+			return nil, domain.Reject(domain.CodeBusy, "enough seen")
+		}
+	})
 	for _, tt := range tests {
 		t.Run(tt.method+"_"+tt.want.Type, func(t *testing.T) {
-			var got domain.Command
-			s := newShop(t, func(c *Config) {
-				c.Commands = func(_ context.Context, cmd domain.Command) (*domain.Commit, error) {
-					got = cmd
-					return nil, domain.Reject(domain.CodeBusy, "enough seen")
-				}
-			})
 			s.send("manager", tt.method, tt.path, tt.body, "Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").refused(t, domain.CodeBusy)
 			if got.Type != tt.want.Type || got.BranchID != tt.want.BranchID || !reflect.DeepEqual(got.Body, tt.want.Body) {
 				t.Errorf("command %+v, want %+v", got, tt.want)
