@@ -65,7 +65,13 @@ func recovery(auth []byte) (pid, offset string) {
 // decide asks the namespace and answers the client.
 func (e *engine) decide(ctx context.Context, n Namespace, s *Socket, h Handshake) {
 	session, err := ask(ctx, n, s, h)
-	s.cancel()
+	e.mu.Lock()
+	cancel := s.cancel
+	s.cancel = nil
+	e.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
 	if err != nil {
 		e.mu.Lock()
 		e.detach(s)

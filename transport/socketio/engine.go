@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,13 +76,22 @@ func newEngine(s *Server, r *http.Request, query url.Values) *engine {
 		remote: r.RemoteAddr,
 		query:  query,
 	}
+	for _, own := range []string{"EIO", "transport", "sid", "t", "b64"} {
+		delete(query, own)
+	}
+	if len(query) == 0 {
+		e.query = nil
+	}
 	for _, name := range s.config.KeepHeaders {
 		name = http.CanonicalHeaderKey(name)
 		if values := r.Header[name]; values != nil {
 			if e.header == nil {
 				e.header = http.Header{}
 			}
-			e.header[name] = values
+			for _, value := range values {
+				// A copy, since all headers are one string.
+				e.header[name] = append(e.header[name], strings.Clone(value))
+			}
 		}
 	}
 	if n := s.config.PacketRate; n > 0 {

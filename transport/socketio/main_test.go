@@ -1,9 +1,22 @@
 package socketio
 
 import (
+	"fmt"
+	"os"
+	"strconv"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(benchClients) != "" {
+		n, err := strconv.Atoi(os.Args[2])
+		if err == nil {
+			err = runBenchClients(os.Args[1], n)
+		}
+		fmt.Fprintln(os.Stderr, "clients:", err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -43,7 +43,8 @@ type Handshake struct {
 	// true, and may be recovered by whom Auth names, is the namespace's to
 	// judge.
 	PID, Offset string
-	// Query is that of the Engine.IO handshake.
+	// Query is that of the Engine.IO handshake, without the protocol's own
+	// parameters.
 	Query url.Values
 	// Header has the handshake's headers that Config.KeepHeaders names.
 	Header http.Header

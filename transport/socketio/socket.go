@@ -180,6 +180,7 @@ func (s *Socket) ended(reason Reason) {
 	acks := s.acks
 	s.acks = nil
 	cancel := s.cancel
+	s.cancel = nil
 	e.mu.Unlock()
 	if cancel != nil {
 		cancel()

@@ -71,15 +71,9 @@ func Accept(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 		InsecureSkipVerify: true,
 		CompressionMode:    websocket.CompressionDisabled,
 	}
+	pings := &pings{allow: o.OnPing}
 	if o.OnPing != nil {
-		accept.OnPingReceived = func(context.Context, []byte) bool {
-			if o.OnPing() {
-				return true
-			}
-			// Not websocket.Conn.CloseNow, which waits for this very reader.
-			_ = h.conn.Close()
-			return false
-		}
+		accept.OnPingReceived = pings.received
 	}
 	ws, err := websocket.Accept(h, r, accept)
 	if err != nil {
@@ -89,7 +83,25 @@ func Accept(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 		return nil, fmt.Errorf("accept WebSocket: %w", err)
 	}
 	ws.SetReadLimit(o.ReadLimit)
+	pings.conn = h.conn
 	return &Conn{ws: ws, raw: h.conn}, nil
+}
+
+// pings refuses pings. It lives as long as the connection, and so must not
+// refer to the request or its ResponseWriter: their buffers are most of the
+// memory of an idle connection.
+type pings struct {
+	allow func() bool
+	conn  *rawConn
+}
+
+func (p *pings) received(context.Context, []byte) bool {
+	if p.allow() {
+		return true
+	}
+	// Not websocket.Conn.CloseNow, which waits for this very reader.
+	_ = p.conn.Close()
+	return false
 }
 
 // Subprotocol is the one agreed on, or empty.
