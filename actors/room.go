@@ -61,7 +61,7 @@ func (r *rooms) join(name string, c *Connection) *room {
 	m := r.byName[name]
 	if m == nil {
 		m = &room{name: name, tail: newTail(r.tailLimit, *r.head.Load())}
-		m.ref = r.system.Spawn("room", name, 64, &roomActor{room: m, index: map[*Connection]int{}})
+		m.ref = r.system.Spawn("room", name, 8, &roomActor{room: m, index: map[*Connection]int{}})
 		r.byName[name] = m
 	}
 	m.members++
