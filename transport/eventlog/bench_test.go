@@ -152,13 +152,16 @@ func BenchmarkMillion(b *testing.B) {
 			}
 		}
 	})
-	b.Run("FindCommand", func(b *testing.B) {
-		i := 0
-		for b.Loop() {
-			i = (i + 7919) % million
-			if _, err := l.FindCommand(b.Context(), "u-17", fmt.Sprintf("c-%08d", i)); err != nil {
-				b.Fatal(err)
+	for name, prefix := range map[string]string{"FindCommand": "c-", "FindCommandThatIsNotThere": "d-"} {
+		b.Run(name, func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				i = (i + 7919) % million
+				_, err := l.FindCommand(b.Context(), "u-17", fmt.Sprintf("%s%08d", prefix, i))
+				if (err == nil) != (prefix == "c-") {
+					b.Fatal(err)
+				}
 			}
-		}
-	})
+		})
+	}
 }

@@ -51,7 +51,7 @@ type index struct {
 	addStream, addCommand, version *stmt
 	dropStream, dropCommand        *stmt
 	pending                        int // commits in the open transaction
-	flushes                        int
+	commits                        int // transactions so far
 	tail                           *tail
 	gate                           sync.Locker // keeps readers out
 	batch                          int         // commits that one transaction takes together
@@ -90,7 +90,6 @@ const (
 // never runs ahead of what is on disk. That is domain.ErrCorrupt, except after
 // an unclean stop with relaxed durability (lossy).
 func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
-	x.tail.clear()
 	state, err := x.open(file, log)
 	switch {
 	case err != nil || state == usable:
@@ -200,29 +199,41 @@ func (x *index) catchUp(log *conn) error {
 	if err != nil {
 		return err
 	}
+	var entries []indexEntry // not in the file yet
 	err = s.each(func(row []driver.Value) (bool, error) {
-		seq, _ := row[0].(int64)
-		stream, _ := row[1].(string)
-		version, _ := row[2].(int64)
-		userID, _ := row[3].(string)
-		commandID, _ := row[4].(string)
-		sum, _ := row[5].(int64)
-		e := indexEntry{stream: stream, version: uint64(version), seq: uint64(seq), checksum: sum}
-		if commandID != "" {
-			e.command, e.keyed = commandKey(userID, commandID), true
-		}
+		e := entryOf(row)
 		fresh, err := x.add(&e)
 		if err == nil && !fresh {
-			err = fmt.Errorf("%w: commit %d: its version or its command is in the log twice", domain.ErrCorrupt, seq)
+			err = fmt.Errorf("%w: commit %d: its version or its command is in the log twice", domain.ErrCorrupt, e.seq)
 		}
 		if err != nil {
 			return false, err
 		}
-		x.tail.add(e)
-		x.pending++
-		return true, x.flushAt(x.batch)
+		if entries = append(entries, e); len(entries) == x.batch {
+			err = x.commit(e)
+			entries = entries[:0]
+		}
+		return err == nil, err
 	}, covered)
-	return errors.Join(err, s.close())
+	if err = errors.Join(err, s.close()); err == nil {
+		x.pending = len(entries)
+		x.tail.set(entries)
+	}
+	return err
+}
+
+func entryOf(row []driver.Value) indexEntry {
+	seq, _ := row[0].(int64)
+	stream, _ := row[1].(string)
+	version, _ := row[2].(int64)
+	userID, _ := row[3].(string)
+	commandID, _ := row[4].(string)
+	sum, _ := row[5].(int64)
+	e := indexEntry{stream: stream, version: uint64(version), seq: uint64(seq), checksum: sum}
+	if commandID != "" {
+		e.command, e.keyed = commandKey(userID, commandID), true
+	}
+	return e
 }
 
 // indexEntry is what the index knows of a commit.
@@ -262,24 +273,32 @@ func (x *index) drop(e *indexEntry) error {
 	return x.dropStream.run(e.stream, int64(e.version))
 }
 
-// flushAt commits the open transaction once it has so many commits, all of
-// which must be durable in the log, and begins the next.
+// flushAt brings what is pending to the file once it is so many commits, all
+// of which must be durable in the log.
 func (x *index) flushAt(commits int) error {
 	if x.pending < commits {
 		return nil
 	}
-	if end, ok := x.tail.end(); ok {
-		if err := x.conn.exec(fmt.Sprintf("UPDATE covered SET seq = %d, checksum = %d", end.seq, end.checksum)); err != nil {
-			return err
-		}
+	end, ok := x.tail.end()
+	if !ok {
+		return nil
 	}
-	if err := x.conn.exec("COMMIT"); err != nil {
+	if err := x.commit(end); err != nil {
 		return err
 	}
 	x.pending = 0
-	x.tail.clear()
+	x.tail.set(nil)
 	x.hook("flushed")
-	if x.flushes++; x.flushes%restartEvery == 0 {
+	return nil
+}
+
+// commit ends the open transaction, whose last entry is given, and begins the
+// next.
+func (x *index) commit(end indexEntry) error {
+	if err := x.conn.exec(fmt.Sprintf("UPDATE covered SET seq = %d, checksum = %d; COMMIT", end.seq, end.checksum)); err != nil {
+		return err
+	}
+	if x.commits++; x.commits%restartEvery == 0 {
 		// Only between two transactions can the write-ahead log start over.
 		// All but the last one's pages were copied beside the writer.
 		x.gate.Lock()
@@ -299,57 +318,4 @@ func (x *index) close() error {
 	c := x.conn
 	x.conn = nil
 	return c.close()
-}
-
-// tail is the part of the index that is not in its file yet.
-type tail struct {
-	mu      sync.RWMutex // guards entries
-	entries []indexEntry // by seq
-}
-
-func (t *tail) add(entries ...indexEntry) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.entries = append(t.entries, entries...)
-}
-
-func (t *tail) clear() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.entries = t.entries[:0]
-}
-
-func (t *tail) end() (indexEntry, bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if len(t.entries) == 0 {
-		return indexEntry{}, false
-	}
-	return t.entries[len(t.entries)-1], true
-}
-
-// command returns the sequence of a command, or 0.
-func (t *tail) command(key [16]byte) uint64 {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for i := range t.entries {
-		if e := &t.entries[i]; e.keyed && e.command == key {
-			return e.seq
-		}
-	}
-	return 0
-}
-
-// stream returns up to limit sequences of a stream after a version.
-func (t *tail) stream(stream string, after uint64, limit int) (entries []indexEntry) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for i := range t.entries {
-		if e := &t.entries[i]; e.version > after && e.stream == stream {
-			if entries = append(entries, *e); len(entries) == limit {
-				break
-			}
-		}
-	}
-	return entries
 }

@@ -133,6 +133,11 @@ func (b *subscription) run(ctx context.Context) (err error) {
 	}
 	for {
 		commits, err := b.next(ctx)
+		if b.passing(err) {
+			b.subscriber.config.Logger.Warn("subscription reads again in a second", "topic", b.topic, "group", group, "error", err)
+			b.rest(ctx, time.Second)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -183,7 +188,12 @@ func (b *subscription) store() error {
 	}
 	c := &call{ctx: context.Background(), offset: &offset{group, b.topic, b.seq}, done: make(chan error, 1)}
 	if err := b.log.submit(c, 0); err != nil {
-		return fmt.Errorf("store the offset of group %q in topic %q: %w", group, b.topic, err)
+		if !b.passing(err) {
+			return fmt.Errorf("store the offset of group %q in topic %q: %w", group, b.topic, err)
+		}
+		b.subscriber.config.Logger.Warn("offset is stored later", "topic", b.topic, "group", group, "error", err)
+		b.storedAt = time.Now()
+		return nil
 	}
 	b.stored, b.storedAt = b.seq, time.Now()
 	return nil
@@ -232,13 +242,23 @@ func (b *subscription) deliver(ctx context.Context, c *domain.Commit) error {
 		if err != nil || acked {
 			return err
 		}
-		rest := time.NewTimer(b.subscriber.config.NackDelay)
-		select {
-		case <-rest.C:
-		case <-ctx.Done():
-		case <-b.log.stop:
-		}
-		rest.Stop()
+		b.rest(ctx, b.subscriber.config.NackDelay)
+	}
+}
+
+// passing reports whether an error is one of the disk that may pass.
+func (b *subscription) passing(err error) bool {
+	return errors.Is(err, domain.ErrLogUnavailable) && !errors.Is(err, errClosed)
+}
+
+// rest waits, but not beyond the end of the context or the log.
+func (b *subscription) rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-b.log.stop:
 	}
 }
 

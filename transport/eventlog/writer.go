@@ -126,7 +126,9 @@ func (w *writer) write(calls []*call) {
 		w.publish()
 	}
 	for i, c := range calls {
-		if errs[i] == nil {
+		if err != nil {
+			// Also to those who were refused: it may have been for the
+			// sake of a commit that now is not there.
 			errs[i] = err
 		}
 		w.log.queue.answer(c, errs[i])
@@ -147,7 +149,7 @@ func (w *writer) publish() {
 		w.entries = append(w.entries, r.entry)
 		w.written += int64(r.bytes)
 	}
-	w.log.tail.add(w.entries...)
+	w.log.tail.add(w.entries)
 	w.index.pending += len(w.group)
 	w.log.recent.add(w.group)
 }
