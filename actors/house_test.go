@@ -19,7 +19,7 @@ import (
 // the tests compare.
 type textCodec struct{}
 
-func (textCodec) Event(e *domain.Event) []byte { return []byte(e.Pos.String()) }
+func (textCodec) Event(e *domain.Event, _ domain.Position) []byte { return []byte(e.Pos.String()) }
 
 func (textCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
 	return []byte(name + " " + cursor.String() + " " + string(data))

@@ -290,9 +290,9 @@ func (r *socketReceiver) Closed(reason socketio.Reason) {
 // comes last for one.
 type socketCodec struct{ namespace string }
 
-func (c socketCodec) Event(e *domain.Event) []byte {
+func (c socketCodec) Event(e *domain.Event, cursor domain.Position) []byte {
 	envelope := e.AppendEnvelope(make([]byte, 0, 256+len(e.Data)))
-	return socketio.AppendEvent(nil, c.namespace, e.Type, envelope, quoted(e.Pos))
+	return socketio.AppendEvent(nil, c.namespace, e.Type, envelope, quoted(cursor))
 }
 
 func (c socketCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
