@@ -258,114 +258,57 @@ func TestAPanicInAFoldStopsThatProjectionForAMoment(t *testing.T) {
 	}
 }
 
-func TestWaitFor(t *testing.T) {
-	shop := newShop(t)
-	shop.open("b1")
-	shop.product("b1", "p1", 1000, 5)
-	r := run(t, config(t.TempDir(), shop.log))
-
-	t.Run("reads_its_own_writes", func(t *testing.T) {
-		for n := range int64(50) {
-			c := shop.adjust("b1", "p1", 1)
-			if err := r.WaitFor(t.Context(), Inventory, c.Position); err != nil {
-				t.Fatal(err)
-			}
-			p, pos, err := r.Product(t.Context(), "b1", "p1")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := 1001 + n; p.Stock != want || c.Position.After(pos) {
-				t.Fatalf("stock %d at %s, want %d at %s or later", p.Stock, pos, want, c.Position)
-			}
-		}
-	})
-	t.Run("an_answer_says_the_position_also_when_nothing_concerns_it", func(t *testing.T) {
-		c := shop.adjust("b1", "p1", 1)
-		if err := r.WaitFor(t.Context(), Users, c.Position); err != nil {
-			t.Fatal(err)
-		}
-		page, err := r.Users(t.Context(), UsersQuery{})
-		if err != nil || page.Pos != c.Position {
-			t.Fatalf("users are at %s, error %v; want %s", page.Pos, err, c.Position)
-		}
-	})
-	t.Run("ends_with_its_context", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		c := shop.adjust("b1", "p1", 1)
-		if err := r.WaitFor(ctx, Inventory, c.Position); err != nil && !errors.Is(err, context.Canceled) {
-			t.Fatalf("wait: %v, want nil or the context's error", err)
-		}
-	})
-	t.Run("refuses_positions_of_no_log", func(t *testing.T) {
-		beyond := shop.log.Head()
-		beyond.Seq += 1000
-		if err := r.WaitFor(t.Context(), Inventory, beyond); !errors.Is(err, domain.ErrUnknownPosition) {
-			t.Fatalf("wait: %v, want ErrUnknownPosition", err)
-		}
-	})
-	t.Run("does_not_wait_for_what_has_stopped", func(t *testing.T) {
-		r.stop()
-		c := shop.adjust("b1", "p1", 1)
-		if err := r.WaitFor(context.Background(), Inventory, c.Position); !errors.Is(err, ErrUnavailable) {
-			t.Fatalf("wait: %v, want ErrUnavailable", err)
-		}
-	})
-}
-
-func TestIdentityShowsWhatWasWaitedFor(t *testing.T) {
-	shop := newShop(t)
-	r := run(t, config(t.TempDir(), shop.log))
-	token := domain.Identity{UserID: "u1", Role: domain.RoleAdmin, Branches: []string{"b9"}, DeviceID: "d1"}
-	if got := r.Identity(token); got.Role != domain.RoleAdmin {
-		t.Fatalf("identity is %+v, want the token's", got)
-	}
-	for n := range 30 {
-		branch := []string{"b1", "b2", "b3"}[n%3]
-		c := shop.must(domain.CommandSetUser, "", domain.SetUser{UserID: "u1", Role: domain.RoleStaff, Branches: []string{branch}, Disabled: n%2 == 0})
-		if err := r.WaitFor(t.Context(), Users, c.Position); err != nil {
-			t.Fatal(err)
-		}
-		got := r.Identity(token)
-		if got.Role != domain.RoleStaff || got.Disabled != (n%2 == 0) || len(got.Branches) != 1 || got.Branches[0] != branch || got.DeviceID != "d1" {
-			t.Fatalf("identity is %+v after %d changes", got, n+1)
-		}
-	}
-}
-
-// A file that is folded again goes through the rights of long ago; nobody may
-// get them back meanwhile.
-func TestIdentityNeverGoesBack(t *testing.T) {
-	d := newDirectory()
-	token := domain.Identity{UserID: "u1", Role: domain.RoleStaff}
-	put := func(pos int64, role string) {
-		d.put([]knownUser{{pos, domain.User{ID: "u1", Known: true, Role: role}}})
-	}
-	put(7, domain.RoleManager)
-	put(3, domain.RoleAdmin)
-	if got := d.identity(token); got.Role != domain.RoleManager {
-		t.Errorf("role is %s, want the later one, manager", got.Role)
-	}
-	put(9, domain.RoleStaff)
-	if got := d.identity(token); got.Role != domain.RoleStaff {
-		t.Errorf("role is %s, want the latest, staff", got.Role)
-	}
-}
-
-func TestAGapInTheLogStopsTheFold(t *testing.T) {
+// A commit that always panics holds up only what comes after it.
+func TestAFoldStopsRightBeforeTheCommitThatPanics(t *testing.T) {
 	shop := newShop(t)
 	shop.open("b1")
 	shop.product("b1", "p1", 10, 5)
+	for range 20 {
+		shop.adjust("b1", "p1", 1)
+	}
+	bad := shop.adjust("b1", "p1", 1).Position
 	shop.adjust("b1", "p1", 1)
-	if err := gapless(0, shop.log.all()); err != nil {
-		t.Errorf("the whole log: %v", err)
+	c := config(t.TempDir(), shop.log)
+	if err := c.defaults(); err != nil {
+		t.Fatal(err)
 	}
-	log := shop.log.all()
-	for name, commits := range map[string][]*domain.Commit{"at_the_beginning": log[1:], "in_between": {log[0], log[2]}, "twice": {log[0], log[0]}} {
-		if err := gapless(0, commits); !errors.Is(err, domain.ErrCorrupt) {
-			t.Errorf("a gap %s: %v, want ErrCorrupt", name, err)
-		}
+	d := inventoryDefinition()
+	start := d.start
+	d.start = func(f *file) (fold, error) {
+		fold, err := start(f)
+		return panicky{fold, bad}, err
 	}
+	r := newRunner(d, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.run(ctx)
+	}()
+	before := domain.Position{Epoch: bad.Epoch, Seq: bad.Seq - 1}
+	if err := r.progress.wait(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-done
+	if got := r.progress.position().Seq; got != before.Seq {
+		t.Errorf("the fold is at %d, want %d, right before the commit that panics", got, before.Seq)
+	}
+	if err := r.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+type panicky struct {
+	fold
+	at domain.Position
+}
+
+func (p panicky) commit(c *domain.Commit) error {
+	if c.Position == p.at {
+		panic("broken by the test")
+	}
+	return p.fold.commit(c)
 }
 
 func TestOldVersionsGoOnceTheNewOneIsLive(t *testing.T) {

@@ -36,7 +36,7 @@ CREATE TABLE ledger (
 `,
 		types: []string{domain.TypeProductUpdated, domain.TypeInventoryUpdated, domain.TypeTransactionCreated},
 		start: func(f *file) (fold, error) {
-			i := &inventory{file: f, ledger: newBulk(f.writer, "INSERT INTO ledger", 9)}
+			i := &inventory{file: f, occurred: map[string]string{}, ledger: newBulk(f.writer, "INSERT INTO ledger", 9)}
 			i.products = newTable(i.load, i.store)
 			return i, i.forget()
 		},
@@ -49,8 +49,8 @@ type inventory struct {
 	products *table[productKey, productRow]
 	ledger   *bulk
 	lastID   int64
-	// occurred is the time of the transaction that the commit at hand made.
-	occurredTx, occurred string
+	// occurred are the times of the transactions that the commit at hand made.
+	occurred map[string]string
 }
 
 // productKey names a product of a branch.
@@ -107,14 +107,14 @@ func (i *inventory) store(p *productRow) error {
 func searchText(p domain.Product) string { return strings.ToLower(p.SKU + "\n" + p.Name) }
 
 func (i *inventory) commit(*domain.Commit) error {
-	i.occurredTx, i.occurred = "", ""
+	clear(i.occurred)
 	return nil
 }
 
 func (i *inventory) apply(c *domain.Commit, e *domain.Event, payload domain.Payload) error {
 	switch p := payload.(type) {
 	case domain.TransactionCreated:
-		i.occurredTx, i.occurred = p.TransactionID, p.OccurredAt
+		i.occurred[p.TransactionID] = p.OccurredAt
 	case domain.ProductUpdated:
 		return i.product(e, p)
 	case domain.InventoryUpdated:
@@ -164,8 +164,8 @@ func (i *inventory) stock(e *domain.Event, p domain.InventoryUpdated) error {
 	}
 	if p.TransactionID != "" {
 		tx = p.TransactionID
-		if p.TransactionID == i.occurredTx {
-			occurred = i.occurred
+		if at, ok := i.occurred[p.TransactionID]; ok {
+			occurred = at
 		}
 	}
 	return i.ledger.add(row.id, key(e.Pos), p.Delta, p.Stock, p.Reason, ref, tx, row.recorded, occurred)

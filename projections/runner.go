@@ -47,12 +47,13 @@ type runner struct {
 	// The rest belongs to the goroutine that folds.
 	fold    fold
 	written domain.Position // in the file
+	limit   int             // of the next batch; after a panic, small ones find the commit
 
 	progress progress
 }
 
 func newRunner(d definition, c Config) *runner {
-	r := &runner{definition: d, config: c, logger: c.Logger.With("projection", d.name, "version", d.version), wanted: map[string]bool{}}
+	r := &runner{definition: d, config: c, logger: c.Logger.With("projection", d.name, "version", d.version), wanted: map[string]bool{}, limit: maxBatch}
 	for _, t := range d.types {
 		r.wanted[t] = true
 	}
@@ -86,7 +87,7 @@ func (r *runner) open() error {
 	}
 	fold, err := r.start(f)
 	if err != nil {
-		return errors.Join(fmt.Errorf("start the fold of %s: %w", r.name, err), f.close())
+		return errors.Join(fmt.Errorf("start the fold of %s: %w", r.name, err), f.shut())
 	}
 	r.file, r.fold, r.written = f, fold, pos
 	r.progress.opened(pos, r.config.Log.Head())
@@ -105,7 +106,7 @@ func (r *runner) openSound() (*file, domain.Position, error) {
 		}
 	}
 	if err != nil {
-		return nil, pos, errors.Join(err, f.close())
+		return nil, pos, errors.Join(err, f.shut())
 	}
 	return f, pos, nil
 }
@@ -117,7 +118,7 @@ func (r *runner) lose() error {
 	if r.file == nil {
 		return nil
 	}
-	_ = r.file.close() // it is damaged: whatever this says is no news
+	_ = r.file.shut() // it is damaged: whatever this says is no news
 	r.file, r.fold = nil, nil
 	r.progress.lost()
 	return discard(r.path())
@@ -131,7 +132,10 @@ func (r *runner) close() error {
 	}
 	f := r.file
 	r.file, r.fold = nil, nil
-	return f.close()
+	if err := f.shut(); err != nil || r.progress.damageSeen() != nil {
+		return err
+	}
+	return seal(f.path)
 }
 
 // view runs a query on a snapshot of the file.
@@ -200,6 +204,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (r *runner) follow(ctx context.Context) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
+			r.limit = 1
 			r.logger.Error("panic in a fold", "reason", reason, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic in the fold of %s: %v", r.name, reason)
 		}
@@ -216,7 +221,7 @@ func (r *runner) follow(ctx context.Context) (err error) {
 	defer cancel()
 	for {
 		r.caughtUp()
-		commits, err := r.config.Log.Next(ctx, r.progress.position().Seq, maxBatch)
+		commits, err := r.config.Log.Next(ctx, r.progress.position().Seq, r.limit)
 		if err != nil {
 			return fmt.Errorf("follow the log: %w", err)
 		}
@@ -230,7 +235,9 @@ func (r *runner) follow(ctx context.Context) (err error) {
 			}
 			return err
 		}
-		if len(commits) < smallBatch && r.progress.isLive() {
+		full := len(commits) == r.limit
+		r.limit = min(2*r.limit, maxBatch)
+		if !full && len(commits) < smallBatch && r.progress.isLive() {
 			if err := r.progress.linger(ctx); err != nil {
 				return err
 			}
