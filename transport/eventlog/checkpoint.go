@@ -23,7 +23,8 @@ type checkpoints struct {
 	asked  chan struct{} // capacity 1
 	dirty  atomic.Bool   // relaxed: there may be something not yet on disk
 	copied atomic.Bool   // the writer may start the write-ahead log over
-	wake   func()        // makes the writer look at copied
+	hook   func(step string)
+	wake   func() // makes the writer look at copied
 }
 
 // flushEvery is how often relaxed commits are brought to disk. The promise is
@@ -60,6 +61,7 @@ func (k *checkpoints) run(stop <-chan struct{}) {
 					k.dirty.Store(true)
 					k.logger.Error("bring relaxed commits to disk", "error", err)
 				}
+				k.hook("synced")
 			}
 		}
 	}

@@ -61,7 +61,8 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 }
 
 // openHooked is Open with a function that the writer calls between its steps:
-// "planning", "begun", "inserted", "durable", "flushed".
+// "planning", "begun", "inserted", "durable", "flushed", and the
+// checkpointer after "synced".
 func openHooked(ctx context.Context, config Config, hook func(step string)) (*Log, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -118,7 +119,7 @@ func (l *Log) open(ctx context.Context) error {
 	l.recent = newRecent(l.config.RecentCommits, l.config.RecentBytes, end)
 	l.checkpoints = &checkpoints{
 		wal: l.file + "-wal", many: 16 * l.config.CheckpointBytes / 4096, relaxed: l.config.Durability == Relaxed, logger: l.config.Logger,
-		asked: make(chan struct{}, 1), wake: l.queue.signal,
+		asked: make(chan struct{}, 1), wake: l.queue.signal, hook: l.hook,
 	}
 	if l.checkpoints.conn, err = openConn(l.file, "rw", "busy_timeout(0)", "synchronous(NORMAL)", "cache_size(-2048)"); err != nil {
 		return err

@@ -149,6 +149,9 @@ func (w *writer) publish() {
 		w.entries = append(w.entries, r.entry)
 		w.written += int64(r.bytes)
 	}
+	if w.log.checkpoints.relaxed {
+		w.log.checkpoints.dirty.Store(true)
+	}
 	w.log.tail.add(w.entries)
 	w.index.pending += len(w.group)
 	w.log.recent.add(w.group)
