@@ -147,7 +147,7 @@ func (c *Connection) joinLocked(name string) *domain.Rejection {
 	for i := range members {
 		if members[i].room.name == name {
 			if members[i].hidden {
-				members[i].hidden, members[i].since = false, c.hub.Head()
+				members[i].hidden, members[i].since = false, c.hub.log.Head()
 				delete(c.left, name)
 				c.members = members
 			}
@@ -162,7 +162,7 @@ func (c *Connection) joinLocked(name string) *domain.Rejection {
 		return domain.Reject(domain.CodeOverloaded, "a connection may be in %d rooms; leave one first", c.hub.RoomsPerConnection)
 	}
 	room := c.hub.rooms.join(name, c)
-	c.members = append(members, member{room: room, since: c.hub.Head()})
+	c.members = append(members, member{room: room, since: c.hub.log.Head()})
 	// A branch left before stays left as part of "every branch": what came
 	// meanwhile is not to be delivered. The room joined now stands for it.
 	if !isBranchRoom(name) {
@@ -233,7 +233,7 @@ func (c *Connection) applyRefresh(m refreshed) any {
 		return Refusal(domain.Reject(domain.CodeUnauthorized, "the connection is ending"))
 	}
 	c.claims = m.identity
-	c.judgeLocked(c.hub.Head())
+	c.judgeLocked(c.hub.log.Head())
 	if c.ending != "" {
 		c.finishLocked()
 		return Refusal(domain.Reject(domain.CodeForbiddenNamespace, "the new token does not allow %s", c.namespace))

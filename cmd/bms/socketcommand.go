@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,7 +35,7 @@ func (s *sockets) command(c *actors.Connection, args []json.RawMessage, answer f
 		defer cancel()
 		commit, err := s.commands(ctx, cmd)
 		if err != nil {
-			if _, isNo := err.(*domain.Rejection); !isNo {
+			if _, no := errors.AsType[*domain.Rejection](err); !no {
 				s.logger.Error("command over a socket", "type", cmd.Type, "error", err)
 			}
 			answer(actors.Refusal(err))
