@@ -123,11 +123,11 @@ func (e *engine) join(s *Socket, session Session) {
 
 	e.mu.Lock()
 	if s.state == socketEnded || e.closed {
-		reason := e.reason
-		e.mu.Unlock()
-		if reason == "" {
-			reason = ClientNamespaceDisconnect
+		reason := s.reason
+		if reason == "" { // it is about to be ended with the engine
+			reason = e.reason
 		}
+		e.mu.Unlock()
 		e.tell(session.Receiver, reason)
 		return
 	}

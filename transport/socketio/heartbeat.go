@@ -58,7 +58,7 @@ func (e *engine) pulse() {
 	// can't have been read and the client is not to blame; nor is it when this
 	// timer was late.
 	wait := e.server.config.PingTimeout
-	if late := time.Since(e.due); late < maxTimerDelay {
+	if late := time.Since(e.due); late < min(maxTimerDelay, wait/2) {
 		wait -= late
 	}
 	e.arm(wait)

@@ -51,7 +51,7 @@ func Test_websocket_of_a_peer_that_vanished_leaves_nothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		echoing(t, Config{}, func(t *testing.T, r *rig) {
 			r.openWS() // never reads again
-			time.Sleep(45*time.Second + closeGrace)
+			pass(45*time.Second + closeGrace)
 			synctest.Wait()
 			if n := r.server.Sessions(); n != 0 {
 				t.Errorf("%d sessions, want 0", n)
@@ -66,10 +66,10 @@ func Test_any_packet_extends_the_wait_for_a_pong_once(t *testing.T) {
 			start := time.Now()
 			c := r.openWS()
 			c.want("2")
-			time.Sleep(19 * time.Second)
+			pass(19 * time.Second)
 			c.write("4a")
 			c.want("4a")
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			c.write("4b")
 			c.want("4b")
 			c.wantClosed()
@@ -100,7 +100,7 @@ func Test_polling_session_without_polls_is_gone_at_the_timeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		echoing(t, Config{}, func(t *testing.T, r *rig) {
 			sid := r.open()
-			time.Sleep(45 * time.Second)
+			pass(45 * time.Second)
 			r.wantGone(sid)
 		})
 	})
@@ -128,7 +128,7 @@ func Test_client_is_not_blamed_for_a_receiver_that_blocks(t *testing.T) {
 			c.want("2")
 			write := make(chan error)
 			go func() { write <- c.conn.Write(context.Background(), websocket.MessageText, []byte("3")) }()
-			time.Sleep(3 * time.Minute)
+			pass(3 * time.Minute)
 			close(blocked)
 			if err := <-write; err != nil {
 				t.Fatal(err)

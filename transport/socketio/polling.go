@@ -69,6 +69,7 @@ func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		e.end(TransportClose, ending{})
+		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	if err := writeBody(w, r, e.server.config.WriteTimeout, body); err != nil {

@@ -41,6 +41,10 @@ func (e *engine) servePost(w http.ResponseWriter, r *http.Request) {
 // takeBody reads and handles a body, and gives the status to answer.
 func (e *engine) takeBody(w http.ResponseWriter, r *http.Request) int {
 	c := &e.server.config
+	// A body must come within the time in which a heartbeat would have. When
+	// it is refused the deadline stays, as net/http then reads what is left.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(c.PingInterval + c.PingTimeout))
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/octet-stream" {
 		e.close(ParseError)
 		return http.StatusBadRequest
@@ -49,11 +53,7 @@ func (e *engine) takeBody(w http.ResponseWriter, r *http.Request) int {
 		c.Observer.Refused("body too large")
 		return http.StatusRequestEntityTooLarge
 	}
-	// A body must come within the time in which a heartbeat would have.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(c.PingInterval + c.PingTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(c.MaxPayload)))
-	_ = control.SetReadDeadline(time.Time{})
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
@@ -63,6 +63,7 @@ func (e *engine) takeBody(w http.ResponseWriter, r *http.Request) int {
 		e.close(TransportError)
 		return http.StatusBadRequest
 	}
+	_ = control.SetReadDeadline(time.Time{})
 	for more := true; more; {
 		var text []byte
 		text, body = nextPacket(body)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -379,3 +380,6 @@ func (a *accept) Connect(_ context.Context, s *Socket, h Handshake) (Session, er
 	a.handshakes <- h
 	return a.session, nil
 }
+
+// pass lets fake time pass; outside of a bubble it must not be used.
+func pass(d time.Duration) { <-time.After(d) }

@@ -29,6 +29,7 @@ type Socket struct {
 
 	// Guarded by engine.mu.
 	state    socketState
+	reason   Reason             // once ended
 	early    [][]byte           // emitted before the client was answered
 	cancel   context.CancelFunc // of the running Connect
 	acks     map[uint64]chan Reply
@@ -175,7 +176,7 @@ func (s *Socket) ended(reason Reason) {
 		return
 	}
 	connected := s.state == socketConnected
-	s.state = socketEnded
+	s.state, s.reason = socketEnded, reason
 	s.early = nil
 	acks := s.acks
 	s.acks = nil

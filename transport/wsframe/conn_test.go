@@ -158,7 +158,7 @@ func Test_pong_waits_for_the_write_under_way_and_the_reader_doesnt(t *testing.T)
 		if got := <-read; got != "next" {
 			t.Errorf("read %q, want next", got)
 		}
-		time.Sleep(10 * time.Second) // longer than coder/websocket gives a pong
+		pass(10 * time.Second) // longer than coder/websocket gives a pong
 		a.want(t, string(Text([]byte("data")))+"\x8a\x03two")
 		if err := <-written; err != nil {
 			t.Error(err)
@@ -173,7 +173,7 @@ func Test_write_without_progress_fails_and_with_some_goes_on(t *testing.T) {
 		written := make(chan error, 1)
 		go func() { written <- a.conn.Write(Text(make([]byte, 125))) }()
 		for range 20 {
-			time.Sleep(9 * time.Second)
+			pass(9 * time.Second)
 			if _, err := a.client.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
@@ -331,5 +331,36 @@ func Test_handshake_that_is_none_is_answered_with_an_error(t *testing.T) {
 	_ = answer.Body.Close()
 	if answer.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("status %d, want 426", answer.StatusCode)
+	}
+}
+
+// pass lets fake time pass; outside of a bubble it must not be used.
+func pass(d time.Duration) { <-time.After(d) }
+
+// buffered is a connection that remembers the bound of its send buffer.
+type buffered struct {
+	net.Conn
+	bytes int
+}
+
+func (b *buffered) SetWriteBuffer(bytes int) error { b.bytes = bytes; return nil }
+
+// wrapped is a connection over another, such as TLS.
+type wrapped struct {
+	net.Conn
+	inner net.Conn
+}
+
+func (w wrapped) NetConn() net.Conn { return w.inner }
+
+func Test_send_buffer_is_bounded_through_wrappers(t *testing.T) {
+	for _, bytes := range []int{0, 16 << 10} {
+		h := &hijacker{options: &Options{SendBuffer: bytes}}
+		plain, inner := &buffered{}, &buffered{}
+		h.bound(plain)
+		h.bound(wrapped{plain, inner})
+		if plain.bytes != bytes || inner.bytes != bytes {
+			t.Errorf("send buffers of %d and %d bytes, want %d", plain.bytes, inner.bytes, bytes)
+		}
 	}
 }
