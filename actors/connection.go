@@ -91,6 +91,8 @@ type Connection struct {
 	cursor   domain.Position
 	members  []member            // replaced, never changed in place
 	left     map[string]struct{} // rooms that the client left
+	greeting json.RawMessage     // the session message until it is given out
+	unread   *backlog            // until it is given out
 	messages []message
 	ending   EndReason // set once; Next then gives out nothing more
 	told     bool      // the actor knows of ending
@@ -142,6 +144,17 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 			}
 			c.mu.Unlock()
 			return dst
+		}
+		if c.greeting != nil {
+			dst = append(dst, c.hub.codecs[c.codec].Message("session", c.greeting, c.cursor))
+			c.greeting = nil
+		}
+		if c.unread != nil {
+			c.mu.Unlock()
+			if dst, size = c.giveUnread(dst, size); size <= 0 {
+				return dst
+			}
+			continue
 		}
 		for _, m := range c.messages {
 			dst = append(dst, c.hub.codecs[c.codec].Message(m.name, m.data, c.cursor))

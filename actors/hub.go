@@ -29,6 +29,12 @@ type HubConfig struct {
 	// block. Nil: none are shown.
 	Branches func() []string
 
+	// Unread gives the oldest of a user's personal notifications after a
+	// position that he hasn't acknowledged, at most limit, and the position
+	// up to which it knows of any. Who connects without a cursor gets them
+	// first. Nil: nobody has any.
+	Unread func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error)
+
 	// TailFrames is how many recent frames a room keeps; 0 means 256.
 	TailFrames int
 	// RecentFrames is how many recent frames of all rooms together are kept
@@ -163,6 +169,12 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 			cursor, recovered = p, true
 		}
 	}
+	var unread *backlog
+	if !recovered {
+		if unread, cursor, err = h.unread(ctx, r.Identity.UserID, cursor); err != nil {
+			return nil, false, err
+		}
+	}
 	user, now, err := h.userAt(ctx, r.Identity.UserID, cursor)
 	if err != nil {
 		return nil, false, err
@@ -189,7 +201,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	c = &Connection{
 		hub: h, transport: r.Transport, sid: r.SID, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
 		places: make(chan struct{}, h.Inbound), done: make(chan struct{}), since: h.now(),
-		claims: r.Identity, user: user, cursor: cursor, left: map[string]struct{}{},
+		claims: r.Identity, user: user, cursor: cursor, left: map[string]struct{}{}, unread: unread,
 	}
 	c.ref = h.System.Spawn("connection", r.SID, 8, c)
 	replaced, ok := h.remember(c)
@@ -210,7 +222,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	if err != nil {
 		return nil, false, fmt.Errorf("encode session: %w", err)
 	}
-	c.messages = append(c.messages, message{"session", data})
+	c.greeting = data
 	c.expireLocked(r.ExpiresAt)
 	h.logger.Info("connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
 	return c, recovered, nil
