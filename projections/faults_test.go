@@ -2,18 +2,12 @@ package projections
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
-
-	"bms/domain"
 )
 
 // lines is a logger's output, safe to read while it is written.
@@ -181,135 +175,6 @@ type stale struct{}
 
 func (*stale) Error() string { return "a page is rubbish" }
 func (*stale) Unwrap() error { return errStale }
-
-func TestAnUnknownEventStopsOnlyWhoNeedsIt(t *testing.T) {
-	shop := newShop(t)
-	shop.open("b1")
-	shop.product("b1", "p1", 10, 5)
-	before := shop.log.Head()
-	newer := shop.sell("b1", "t1", "p1", 1)
-	log := shop.log.replaced()
-	for i := range log.commits[newer.Position.Seq-1].Events {
-		log.commits[newer.Position.Seq-1].Events[i].Version = 99
-	}
-	unheard := &domain.Commit{Stream: "moon/1", Version: 1, CommandID: "x", Events: []domain.Event{{Type: "moon:landed", Version: 1, Data: []byte(`{}`)}}}
-	if err := log.Append(context.Background(), unheard); err != nil {
-		t.Fatal(err)
-	}
-	r := run(t, config(t.TempDir(), log))
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	stops := map[string]bool{Branches: true, Inventory: true, Transactions: true, Stats: true, Alerts: true, Users: false}
-	for name, want := range stops {
-		err := r.WaitFor(ctx, name, log.Head())
-		if got := errors.Is(err, ErrUnavailable) && errors.Is(err, domain.ErrUnknownEvent); got != want {
-			t.Errorf("wait for %s: %v, stopped %t, want %t", name, err, got, want)
-		}
-	}
-	for _, s := range r.Status() {
-		want := StateLive
-		if stops[s.Name] {
-			want = StateFailed
-		}
-		if s.State != want || (s.LastError != "") != stops[s.Name] {
-			t.Errorf("%s is %s with error %q, want %s", s.Name, s.State, s.LastError, want)
-		}
-	}
-	p, pos, err := r.Product(ctx, "b1", "p1")
-	if err != nil || p.Stock != 10 || pos != (domain.Position{}) && pos.After(before) {
-		t.Errorf("product is %+v at %s, error %v; want the state before %s", p, pos, err, before)
-	}
-}
-
-// Invariant 7.
-func TestAPanicInAFoldStopsThatProjectionForAMoment(t *testing.T) {
-	for _, step := range []string{stepFolded, stepCommitted} {
-		t.Run(step, func(t *testing.T) {
-			shop := newShop(t)
-			shop.trade(rand.New(rand.NewPCG(11, 11)), 200)
-			var panics, failures atomic.Int64
-			c := config(t.TempDir(), shop.log)
-			c.Log = reader{shop.log, 40}
-			c.fault = func(projection, at string) {
-				if projection == Stats && at == step && panics.Add(1) <= 4 {
-					panic("broken by the test")
-				}
-			}
-			c.Observe.Failed = func(projection string, err error) {
-				if projection != Stats {
-					t.Errorf("%s failed: %v", projection, err)
-				}
-				failures.Add(1)
-			}
-			r := run(t, c)
-			r.settle(shop.log)
-			if got, want := failures.Load(), min(panics.Load(), 4); got != want || want == 0 {
-				t.Errorf("%d failures were observed, want %d", got, want)
-			}
-			fresh := run(t, config(t.TempDir(), shop.log))
-			fresh.settle(shop.log)
-			compare(t, r.digests(), fresh.digests())
-			for _, s := range r.Status() {
-				if s.State != StateLive || s.LastError != "" {
-					t.Errorf("%s is %s with error %q, want live", s.Name, s.State, s.LastError)
-				}
-			}
-		})
-	}
-}
-
-// A commit that always panics holds up only what comes after it.
-func TestAFoldStopsRightBeforeTheCommitThatPanics(t *testing.T) {
-	shop := newShop(t)
-	shop.open("b1")
-	shop.product("b1", "p1", 10, 5)
-	for range 20 {
-		shop.adjust("b1", "p1", 1)
-	}
-	bad := shop.adjust("b1", "p1", 1).Position
-	shop.adjust("b1", "p1", 1)
-	c := config(t.TempDir(), shop.log)
-	if err := c.defaults(); err != nil {
-		t.Fatal(err)
-	}
-	d := inventoryDefinition()
-	start := d.start
-	d.start = func(f *file) (fold, error) {
-		fold, err := start(f)
-		return panicky{fold, bad}, err
-	}
-	r := newRunner(d, c)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.run(ctx)
-	}()
-	before := domain.Position{Epoch: bad.Epoch, Seq: bad.Seq - 1}
-	if err := r.progress.wait(t.Context(), before); err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	<-done
-	if got := r.progress.position().Seq; got != before.Seq {
-		t.Errorf("the fold is at %d, want %d, right before the commit that panics", got, before.Seq)
-	}
-	if err := r.close(); err != nil {
-		t.Error(err)
-	}
-}
-
-type panicky struct {
-	fold
-	at domain.Position
-}
-
-func (p panicky) commit(c *domain.Commit) error {
-	if c.Position == p.at {
-		panic("broken by the test")
-	}
-	return p.fold.commit(c)
-}
 
 func TestOldVersionsGoOnceTheNewOneIsLive(t *testing.T) {
 	shop := newShop(t)

@@ -134,7 +134,11 @@ func TestAnAnswerIsNotAtThePositionOfLaterRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.shut()
+	defer func() {
+		if err := f.shut(); err != nil {
+			t.Error(err)
+		}
+	}()
 	at := func(seq uint64) domain.Position { return domain.Position{Epoch: 1, Seq: seq} }
 	if err := f.commit(at(5)); err != nil {
 		t.Fatal(err)
