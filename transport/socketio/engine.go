@@ -145,16 +145,17 @@ func (e *engine) transport() Transport {
 	return Polling
 }
 
-// close ends the session in the way that fits the reason. What is in the lane
-// is still delivered if the reason is the server's.
+// close ends the session in the way that fits the reason. If it is the
+// client's fault, or its end, nobody waits for it; if it is the server's wish,
+// a polling client that is between two GETs is told by the next.
 func (e *engine) close(reason Reason) {
 	switch reason {
 	case TransportError, TooSlow:
 		e.end(reason, ending{abort: true})
-	case ServerShuttingDown, ForcedServerClose, ConnectTimeout, ClientNamespaceDisconnect:
-		e.end(reason, ending{farewell: engineClose, linger: true})
-	default:
+	case TransportClose, PingTimeout, ParseError, RateExceeded, ServerError:
 		e.end(reason, ending{farewell: engineClose})
+	default:
+		e.end(reason, ending{farewell: engineClose, linger: true})
 	}
 }
 

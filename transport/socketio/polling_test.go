@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"bms/transport/wsframe"
 )
@@ -283,6 +284,16 @@ func Test_source_is_asked_only_while_a_get_is_pending(t *testing.T) {
 			if got != 50 {
 				t.Errorf("%d events, want 50", got)
 			}
+		})
+	})
+}
+
+func Test_get_may_wait_longer_than_the_http_servers_timeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		echoing(t, Config{}, func(t *testing.T, r *rig) {
+			r.http.ReadTimeout, r.http.WriteTimeout = 5*time.Second, 5*time.Second
+			sid := r.open()
+			r.wantGet(sid, "2") // after 25s
 		})
 	})
 }

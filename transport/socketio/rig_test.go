@@ -20,6 +20,7 @@ import (
 type rig struct {
 	t      *testing.T
 	server *Server
+	http   *http.Server
 	client *http.Client
 	dial   func() net.Conn // a bare connection to the HTTP server
 }
@@ -61,7 +62,7 @@ func newRig(t *testing.T, s *Server) *rig {
 			t.Errorf("%d sessions left after Close, want 0", n)
 		}
 	})
-	return &rig{t: t, server: s, client: &http.Client{Transport: transport}, dial: func() net.Conn {
+	return &rig{t: t, server: s, http: h, client: &http.Client{Transport: transport}, dial: func() net.Conn {
 		c, err := l.dial()
 		if err != nil {
 			t.Fatal(err)

@@ -142,7 +142,9 @@ func (s *Socket) Disconnect(all bool) {
 }
 
 // CloseEngine closes the client's whole connection without telling the client
-// that it is unwelcome: it comes back by itself.
+// that it is unwelcome: it comes back by itself. reason may be one of the
+// caller's own. What was sent to the socket before is still delivered, unless
+// the reason is [TooSlow] or [TransportError].
 func (s *Socket) CloseEngine(reason Reason) { s.engine.close(reason) }
 
 // detach takes a socket out of the engine. e.mu must be held.
