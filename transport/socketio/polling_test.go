@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -290,10 +291,11 @@ func Test_source_is_asked_only_while_a_get_is_pending(t *testing.T) {
 
 func Test_get_may_wait_longer_than_the_http_servers_timeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		echoing(t, Config{}, func(t *testing.T, r *rig) {
-			r.http.ReadTimeout, r.http.WriteTimeout = 5*time.Second, 5*time.Second
-			sid := r.open()
-			r.wantGet(sid, "2") // after 25s
-		})
+		s, err := New(Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRigOn(t, s, &http.Server{ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second})
+		r.wantGet(r.open(), "2") // after 25s
 	})
 }

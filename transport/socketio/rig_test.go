@@ -20,7 +20,6 @@ import (
 type rig struct {
 	t      *testing.T
 	server *Server
-	http   *http.Server
 	client *http.Client
 	dial   func() net.Conn // a bare connection to the HTTP server
 }
@@ -38,9 +37,11 @@ func serving(t *testing.T, c Config, setUp func(*Server), test func(t *testing.T
 	test(t, newRig(t, s))
 }
 
-func newRig(t *testing.T, s *Server) *rig {
+func newRig(t *testing.T, s *Server) *rig { return newRigOn(t, s, &http.Server{}) }
+
+func newRigOn(t *testing.T, s *Server, h *http.Server) *rig {
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-	h := &http.Server{Handler: s}
+	h.Handler = s
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
 	transport := &http.Transport{
@@ -62,7 +63,7 @@ func newRig(t *testing.T, s *Server) *rig {
 			t.Errorf("%d sessions left after Close, want 0", n)
 		}
 	})
-	return &rig{t: t, server: s, http: h, client: &http.Client{Transport: transport}, dial: func() net.Conn {
+	return &rig{t: t, server: s, client: &http.Client{Transport: transport}, dial: func() net.Conn {
 		c, err := l.dial()
 		if err != nil {
 			t.Fatal(err)
