@@ -13,7 +13,7 @@ const (
 //	{"commandId","pos","durability","events":[envelope…],"result"}
 //
 // It is a function of the commit alone, so an answer that is given again is
-// equal to the byte. result is null for none.
+// equal to the byte. Internal events are left out; result is null for none.
 func AppendAnswer(dst []byte, c *Commit, durability string) []byte {
 	dst = append(dst, `{"commandId":`...)
 	dst = appendJSONString(dst, c.CommandID)
@@ -22,10 +22,15 @@ func AppendAnswer(dst []byte, c *Commit, durability string) []byte {
 	dst = append(dst, `","durability":`...)
 	dst = appendJSONString(dst, durability)
 	dst = append(dst, `,"events":[`...)
+	separate := false
 	for i := range c.Events {
-		if i > 0 {
+		if Internal(c.Events[i].Type) {
+			continue
+		}
+		if separate {
 			dst = append(dst, ',')
 		}
+		separate = true
 		dst = c.Events[i].AppendEnvelope(dst)
 	}
 	dst = append(dst, `],"result":`...)

@@ -36,6 +36,20 @@ var audience = map[string][]addressee{
 	TypeLowStockAlert:            {itsBranch, alerts},
 	TypeUserUpdated:              {theUser, admins, managers},
 	TypeSystemNotification:       {itsAudience, alertsIfCritical},
+	TypeTransferDispatched:       {},
+	TypeTransferAnnounced:        {},
+	TypeTransferRefused:          {},
+	TypeTransferReceived:         {},
+	TypeTransferWithdrawn:        {},
+	TypeTransferReturned:         {},
+	TypeSyncHandled:              {},
+}
+
+// Internal reports whether events of a type are the write side's own: nobody
+// is told of them, they are not in answers, nobody may read them in the log.
+func Internal(eventType string) bool {
+	rooms, known := audience[eventType]
+	return known && len(rooms) == 0
 }
 
 // addressee appends rooms of an event.

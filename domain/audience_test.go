@@ -18,6 +18,13 @@ func samples() map[string]*Event {
 		TypeUserUpdated:              sample("", UserUpdated{UserID: "u1", Branches: []string{"b1"}}),
 		TypeSyncStatus:               sample("b1", SyncStatus{DeviceID: "till-1"}),
 		TypeSystemNotification:       sample("", SystemNotification{Audience: RoomNotifications, Severity: SeverityInfo}),
+		TypeTransferDispatched:       sample("b1", TransferDispatched{TransferID: "x"}),
+		TypeTransferAnnounced:        sample("b1", TransferAnnounced{TransferID: "x"}),
+		TypeTransferRefused:          sample("b1", TransferRefused{TransferID: "x"}),
+		TypeTransferReceived:         sample("b1", TransferReceived{TransferID: "x"}),
+		TypeTransferWithdrawn:        sample("b1", TransferWithdrawn{TransferID: "x"}),
+		TypeTransferReturned:         sample("b1", TransferReturned{TransferID: "x"}),
+		TypeSyncHandled:              sample("b1", SyncHandled{DeviceID: "till-1"}),
 	}
 }
 
@@ -67,6 +74,13 @@ func Test_audience(t *testing.T) {
 		"notification_to_a_user":   {sample("", SystemNotification{Audience: "notifications:u1"}), "notifications:u1"},
 		"critical_to_a_branch":     {sample("b2", SystemNotification{Audience: "branch:b2", Severity: SeverityCritical}), "branch:b2 branch:* system:alerts"},
 		"critical_to_a_user":       {sample("", SystemNotification{Audience: "notifications:u1", Severity: SeverityCritical}), "notifications:u1 system:alerts"},
+		"transfer_dispatched":      {of[TypeTransferDispatched], ""},
+		"transfer_announced":       {of[TypeTransferAnnounced], ""},
+		"transfer_refused":         {of[TypeTransferRefused], ""},
+		"transfer_received":        {of[TypeTransferReceived], ""},
+		"transfer_withdrawn":       {of[TypeTransferWithdrawn], ""},
+		"transfer_returned":        {of[TypeTransferReturned], ""},
+		"sync_handled":             {of[TypeSyncHandled], ""},
 		"unknown_type":             {&Event{Type: "branch:painted", BranchID: "b1"}, ""},
 		"newer_user_version":       {&Event{Type: TypeUserUpdated, Version: 99}, "user-role:admin user-role:manager"},
 	} {
@@ -138,5 +152,21 @@ func Test_an_event_names_a_room_once(t *testing.T) {
 		if len(slices.Compact(slices.Clone(rooms))) != len(rooms) {
 			t.Errorf("%s goes to %v", eventType, rooms)
 		}
+	}
+}
+
+func Test_internal_events_are_those_that_nobody_is_told_of(t *testing.T) {
+	for eventType, e := range samples() {
+		if got, want := Internal(eventType), len(AppendRooms(nil, e)) == 0; got != want {
+			t.Errorf("%s is internal: %t, want %t", eventType, got, want)
+		}
+		for _, role := range []string{RoleStaff, RoleManager, RoleAdmin} {
+			if Internal(eventType) && MayRead(who(role), e) {
+				t.Errorf("%s reads internal %s", role, eventType)
+			}
+		}
+	}
+	if Internal("branch:painted") {
+		t.Error("an unknown type is internal, want not")
 	}
 }

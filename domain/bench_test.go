@@ -139,3 +139,39 @@ func BenchmarkDecodeBody(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkDecideLarge is what a stream's actor does for one command of the
+// greatest size: decide and make the commit.
+func BenchmarkDecideLarge(b *testing.B) {
+	bulk := AdjustStockBulk{Mode: BulkAtomic}
+	for i := range MaxLines {
+		bulk.Lines = append(bulk.Lines, BulkAdjustment{ProductID: "p" + strconv.Itoa(i%100), Delta: -1, Reason: "breakage"})
+	}
+	sync := SubmitSync{DeviceID: "till-1", FromSeq: 1}
+	for i := range MaxSyncOperations {
+		sync.Operations = append(sync.Operations, SyncOperation{Seq: int64(i + 1), Lines: []TransactionLine{
+			{ProductID: "p" + strconv.Itoa(i%100), Quantity: 1}, {ProductID: "p" + strconv.Itoa(i%99), Quantity: 2},
+		}})
+	}
+	transfer := DispatchTransfer{ToBranchID: "b2"}
+	for i := range MaxLines {
+		transfer.Lines = append(transfer.Lines, TransferLine{ProductID: "p" + strconv.Itoa(i%100), Quantity: 1})
+	}
+	for name, body := range map[string]any{"bulk_of_1000_lines": bulk, "sync_of_1000_operations": sync, "transfer_of_1000_lines": transfer} {
+		b.Run(name, func(b *testing.B) {
+			s := benchBranch(b)
+			c := benchCommand(body, 1)
+			c.Identity.Role = RoleManager
+			b.ReportAllocs()
+			for b.Loop() {
+				d, r := s.Decide(c)
+				if r != nil {
+					b.Fatal(r)
+				}
+				if _, err := NewCommit("branch/b1", 1, c, d); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

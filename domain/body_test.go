@@ -86,6 +86,15 @@ func Test_decode_body_names_what_is_wrong(t *testing.T) {
 		{CommandCreateTransaction, `{"lines":{}}`, "lines"},
 		{CommandCreateTransaction, `{"lines":[1,{"productId":"a","quantity":1},{"quantity":"1","x":0},{}]}`, "lines[0] lines[2].quantity lines[2].x lines[3].quantity"},
 		{CommandSetTransactionStatus, `{"lines":[{"quantity":1,"restock":1}]}`, "lines[0].restock"},
+		{CommandAdjustStockBulk, `{"mode":"atomic","lines":[{"productId":"tea","reason":"x"},{"delta":"1","expectedVersion":1}]}`, "lines[0].delta lines[1].delta lines[1].expectedVersion"},
+		{CommandAdjustStockBulk, `{"mode":1,"lines":null}`, "mode lines"},
+		{CommandDispatchTransfer, `{"toBranchId":"b2","lines":[{"productId":"tea"}],"transferId":"x"}`, "lines[0].quantity transferId"},
+		{CommandReceiveTransfer, `{"lines":[{"productId":"tea","damaged":1.5,"received":null}]}`, "lines[0].damaged lines[0].received"},
+		{CommandReceiveTransfer, `{"lines":null}`, "lines"},
+		{CommandReceiveTransfer, `{}`, ""},
+		{CommandCancelTransfer, `{"reason":"x"}`, "reason"},
+		{CommandSubmitSync, `{"deviceId":"till-1","operations":[{"lines":[{"productId":"tea"}]},{"seq":-1,"Lines":[]},3]}`, "operations[0].lines[0].quantity operations[0].seq operations[1].Lines operations[2] fromSeq"},
+		{CommandSubmitSync, `{"fromSeq":9223372036854775808,"operations":{}}`, "fromSeq operations"},
 		{CommandSetUser, `{"branches":["b1",2],"disabled":"no"}`, "branches[1] disabled"},
 		{CommandChangeUser, `{"branches":null}`, "branches"},
 		{"stock.burn", `{}`, "type"},
@@ -104,6 +113,24 @@ func Test_decode_body_names_what_is_wrong(t *testing.T) {
 		}
 		if got := strings.Join(fields, " "); got != c.fields {
 			t.Errorf("%.60s: complains of %q, want %q", c.raw, got, c.fields)
+		}
+	}
+}
+
+// Test_no_lines_are_not_all_lines: a receipt without lines is for all, one of
+// no line is not, also after a way over the bus.
+func Test_no_lines_are_not_all_lines(t *testing.T) {
+	for raw, want := range map[string]ReceiveTransfer{
+		`{"transferId":"x"}`:            {TransferID: "x"},
+		`{"transferId":"x","lines":[]}`: {TransferID: "x", Lines: &[]ReceivedLine{}},
+	} {
+		got, err := DecodeBody(CommandReceiveTransfer, []byte(raw))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s reads %+v, %v; want %+v", raw, got, err, want)
+		}
+		again, err := marshal(got)
+		if err != nil || string(again) != raw {
+			t.Errorf("%s is written %s, %v", raw, again, err)
 		}
 	}
 }
@@ -142,6 +169,13 @@ func FuzzDecodeBody(f *testing.F) {
 	for _, raw := range []string{
 		`{}`, `{"productId":"tea","delta":-3,"reason":"x"}`, `{"lines":[{"productId":"a","quantity":1,"unitPriceMinor":2}],"kind":"sale","status":"completed"}`,
 		`{"branches":["b1"],"role":"staff","disabled":true,"name":"\ud83d\ude00"}`, `{"delta":1,"delta":2}`, `{"x":[[{"a":"\\\""}]]}`, `{"delta":-0}`, "\xff", `{"delta":1e5}`,
+		`{"mode":"atomic","lines":[{"productId":"tea","delta":-3,"reason":"x"},{"productId":"tea","delta":9,"reason":"x","ref":"y"}]}`,
+		`{"mode":"per-line","lines":[{"productId":"tea","delta":-30,"reason":"x"},{"productId":"a b","delta":0,"reason":""}]}`,
+		`{"toBranchId":"b2","lines":[{"productId":"tea","quantity":3},{"productId":"tea","quantity":7}]}`,
+		`{"transferId":"` + comes + `"}`, `{"transferId":"` + comes + `","lines":[{"productId":"tea","received":2,"damaged":1}]}`,
+		`{"transferId":"` + comes + `","fromBranchId":"b2","lines":[{"productId":"tea","quantity":3}]}`,
+		`{"transferId":"` + goes + `","lines":[{"productId":"tea","quantity":3}]}`,
+		`{"deviceId":"till-1","fromSeq":1,"operations":[{"seq":2,"lines":[{"productId":"tea","quantity":11}]},{"seq":1,"kind":"sale","status":"pending","lines":[{"productId":"tea","quantity":1,"unitPriceMinor":0}],"occurredAt":"2026-01-01T00:00:00Z"},{"seq":1,"lines":[]}]}`,
 	} {
 		for i := range types {
 			f.Add(byte(i), []byte(raw))
@@ -172,6 +206,12 @@ func FuzzDecodeBody(f *testing.F) {
 			t.Fatalf("%s reads %+v, want %+v", again, back, body)
 		}
 		c := Command{ID: "c1", Type: commandType, BranchID: "b1", Identity: who(RoleAdmin), At: now, Body: body}
+		if commands[commandType].system {
+			c.Identity = SystemIdentity()
+		}
+		if commandType == CommandCancelTransfer {
+			c.BranchID = "b2"
+		}
 		stream, err := StreamOf(c)
 		if err != nil {
 			return
@@ -182,6 +222,9 @@ func FuzzDecodeBody(f *testing.F) {
 		}
 		if b, ok := state.(*Branch); ok && b.ID == "b1" && commandType != CommandOpenBranch {
 			given(t, b, RoleAdmin, opened, tea)
+			if commandType != CommandAnnounceTransfer {
+				given(t, b, RoleAdmin, announced(send("tea", 5)))
+			}
 		}
 		d, r := state.Decide(c)
 		if r != nil {

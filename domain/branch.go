@@ -8,16 +8,19 @@ const (
 	BranchClosed = "closed"
 )
 
-// Branch is the write-side state of a branch: its products and transactions.
+// Branch is the write-side state of a branch: its products, transactions,
+// transfers (those it has sent and those sent to it) and devices.
 //
-// It can be kept and loaded row by row, one per product and transaction: see
-// Touched and Reindex.
+// It can be kept and loaded row by row, one per product, transaction, transfer
+// and device: see Touched, TouchedTransfer, TouchedDevice and Reindex.
 type Branch struct {
 	ID           string                       `json:"branchId"`
 	Name         string                       `json:"name"`
 	Status       string                       `json:"status"`
 	Products     map[string]*ProductState     `json:"products"`
 	Transactions map[string]*TransactionState `json:"transactions"`
+	Transfers    map[string]*TransferState    `json:"transfers"`
+	Devices      map[string]*DeviceState      `json:"devices"`
 
 	skus map[string]string // SKU → product id, of the products in the range
 }
@@ -52,6 +55,7 @@ func NewBranch(id string) *Branch {
 	return &Branch{
 		ID:       id,
 		Products: map[string]*ProductState{}, Transactions: map[string]*TransactionState{},
+		Transfers: map[string]*TransferState{}, Devices: map[string]*DeviceState{},
 		skus: map[string]string{},
 	}
 }
@@ -77,14 +81,20 @@ func (b *Branch) Decide(c Command) (Decision, *Rejection) {
 	if r := judge(c); r != nil {
 		return Decision{}, r
 	}
-	if branchOf(c) != b.ID {
+	if decidingBranch(c) != b.ID {
 		return Decision{}, wrongStream(c, StreamOfBranch(b.ID))
 	}
-	switch body := c.Body.(type) {
+	switch body := c.Body.(type) { // whether the branch is open or not
 	case OpenBranch:
 		return b.open(body)
 	case ChangeBranch:
 		return b.change(body)
+	case CancelTransfer:
+		return b.cancelTransfer(c, body)
+	case AnnounceTransfer:
+		return b.announceTransfer(body), nil
+	case ReturnTransfer:
+		return b.returnTransfer(body)
 	}
 	if b.Status == "" {
 		return Decision{}, b.unknown()
@@ -103,10 +113,18 @@ func (b *Branch) Decide(c Command) (Decision, *Rejection) {
 		return b.countStock(body)
 	case AdjustStock:
 		return b.adjustStock(body)
+	case AdjustStockBulk:
+		return b.adjustStockBulk(body)
 	case CreateTransaction:
 		return b.createTransaction(c, body)
 	case SetTransactionStatus:
 		return b.setTransactionStatus(c, body)
+	case DispatchTransfer:
+		return b.dispatchTransfer(c, body)
+	case ReceiveTransfer:
+		return b.receiveTransfer(body)
+	case SubmitSync:
+		return b.submitSync(c, body)
 	default:
 		return Decision{}, wrongStream(c, StreamOfBranch(b.ID))
 	}
@@ -175,6 +193,23 @@ func (b *Branch) Evolve(e *Event) error {
 		err = b.evolveTransaction(p)
 	case TransactionStatusChanged:
 		err = b.evolveStatus(p)
+	case TransferDispatched:
+		err = b.evolveDispatched(p)
+	case TransferAnnounced:
+		err = b.evolveAnnounced(p)
+	case TransferRefused:
+		err = b.evolveRefused(p)
+	case TransferReceived:
+		err = b.evolveReceived(p)
+	case TransferWithdrawn:
+		err = b.evolveWithdrawn(p)
+	case TransferReturned:
+		err = b.evolveReturned(p)
+	case SyncHandled:
+		err = b.evolveHandled(p)
+	case SyncStatus:
+		err = b.evolveSync(p)
+	case SystemNotification: // of conflicts in a batch; changes nothing
 	default:
 		return misplaced(e, StreamOfBranch(b.ID))
 	}
@@ -184,10 +219,10 @@ func (b *Branch) Evolve(e *Event) error {
 	return nil
 }
 
-// Touched names the rows of a branch that an event of its stream changes:
-// products, or a transaction, or neither for an event that changes the
-// branch's own row. An event whose payload can't be decoded touches nothing;
-// Evolve says why.
+// Touched names the rows of products and of a transaction that an event of a
+// branch's stream changes. An event may change neither, but the branch's own
+// row, or one of TouchedTransfer's or TouchedDevice's. One whose payload can't
+// be decoded touches nothing; Evolve says why.
 func Touched(e *Event) (products []string, transaction string) {
 	payload, err := e.Payload()
 	if err != nil {
@@ -204,5 +239,57 @@ func Touched(e *Event) (products []string, transaction string) {
 		return nil, p.TransactionID
 	default:
 		return nil, ""
+	}
+}
+
+// TouchedTransfer names the row of the transfer that an event of a branch's
+// stream changes, empty for none.
+func TouchedTransfer(e *Event) string {
+	switch e.Type {
+	case TypeTransferDispatched, TypeTransferAnnounced, TypeTransferRefused, TypeTransferReceived, TypeTransferWithdrawn, TypeTransferReturned:
+	default:
+		return ""
+	}
+	payload, err := e.Payload()
+	if err != nil {
+		return ""
+	}
+	switch p := payload.(type) {
+	case TransferDispatched:
+		return p.TransferID
+	case TransferAnnounced:
+		return p.TransferID
+	case TransferRefused:
+		return p.TransferID
+	case TransferReceived:
+		return p.TransferID
+	case TransferWithdrawn:
+		return p.TransferID
+	case TransferReturned:
+		return p.TransferID
+	default:
+		return ""
+	}
+}
+
+// TouchedDevice names the row of the device that an event of a branch's stream
+// changes, empty for none.
+func TouchedDevice(e *Event) string {
+	switch e.Type {
+	case TypeSyncHandled, TypeSyncStatus:
+	default:
+		return ""
+	}
+	payload, err := e.Payload()
+	if err != nil {
+		return ""
+	}
+	switch p := payload.(type) {
+	case SyncHandled:
+		return p.DeviceID
+	case SyncStatus:
+		return p.DeviceID
+	default:
+		return ""
 	}
 }

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -107,12 +108,28 @@ func Test_evolve_refuses_what_was_not_decided_on_the_state(t *testing.T) {
 		"status_from_another":      TransactionStatusChanged{TransactionID: "t1", From: StatusPending, To: StatusVoided},
 		"refund_of_more_than_sold": TransactionStatusChanged{TransactionID: "t1", From: StatusCompleted, To: StatusRefunded, Lines: []RefundLine{{ProductID: "tea", Quantity: 2}}},
 		"refund_of_another_amount": TransactionStatusChanged{TransactionID: "t1", From: StatusCompleted, To: StatusRefunded, RefundedMinor: ptr(int64(1)), Lines: []RefundLine{{ProductID: "tea", Quantity: 1}}},
+		"transfer_sent_twice":      TransferDispatched{TransferID: goes, FromBranchID: "b1", ToBranchID: "b2"},
+		"transfer_sent_by_another": TransferDispatched{TransferID: "x", FromBranchID: "b2", ToBranchID: "b1"},
+		"transfer_announced_twice": TransferAnnounced{TransferID: comes, FromBranchID: "b2", ToBranchID: "b1"},
+		"transfer_for_another":     TransferAnnounced{TransferID: "x", FromBranchID: "b1", ToBranchID: "b2"},
+		"transfer_refused_later":   TransferRefused{TransferID: comes, FromBranchID: "b2", ToBranchID: "b1"},
+		"receipt_of_unknown":       TransferReceived{TransferID: "x"},
+		"receipt_of_a_sent_one":    TransferReceived{TransferID: goes},
+		"receipt_of_too_much":      TransferReceived{TransferID: comes, Lines: []ReceivedLine{{"tea", 5, 1}}},
+		"withdrawal_of_unknown":    TransferWithdrawn{TransferID: "x"},
+		"withdrawal_of_a_sent_one": TransferWithdrawn{TransferID: goes},
+		"return_of_unknown":        TransferReturned{TransferID: "x"},
+		"return_of_what_came":      TransferReturned{TransferID: comes},
+		"sequences_handled_again":  SyncHandled{DeviceID: "till-1", Seqs: []SeqRange{{2, 3}, {1, 1}}},
+		"sequences_backwards":      SyncHandled{DeviceID: "till-1", Seqs: []SeqRange{{3, 2}}},
+		"sync_of_unknown_device":   SyncStatus{DeviceID: "till-2", Phase: SyncDone},
 		"event_of_a_user":          UserUpdated{UserID: "u1"},
 		"event_of_the_alerts":      LowStockAlert{ProductID: "tea"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := NewBranch("b1")
-			given(t, b, RoleAdmin, opened, tea, cup, DeleteProduct{ProductID: "cup"}, sale("t1", line("tea", 1)))
+			given(t, b, RoleAdmin, opened, tea, cup, DeleteProduct{ProductID: "cup"}, sale("t1", line("tea", 1)), announced(send("tea", 5)), batch(1, offline(1, line("cup", 1))))
+			evolve(t, b, TransferDispatched{TransferID: goes, FromBranchID: "b1", ToBranchID: "b2", Lines: []TransferLine{{"tea", 1}}})
 			e := &Event{Type: p.EventType(), Version: 1, BranchID: "b1", payload: p}
 			if err := b.Evolve(e); err == nil {
 				t.Fatal("folded in, want an error")
@@ -138,5 +155,37 @@ func Test_evolve_refuses_events_of_another_branch_and_of_the_future(t *testing.T
 	}
 	if err := b.Evolve(&Event{Type: TypeBranchUpdated, Version: 1, BranchID: "b1", Data: []byte(`[]`)}); err == nil || errors.Is(err, ErrUnknownEvent) {
 		t.Errorf("data of another shape: %v, want an error that is not ErrUnknownEvent", err)
+	}
+}
+
+func evolve(t *testing.T, b *Branch, p Payload) {
+	t.Helper()
+	if err := b.Evolve(&Event{Type: p.EventType(), Version: 1, BranchID: b.ID, payload: p}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func Test_rows_that_events_touch(t *testing.T) {
+	for eventType, e := range samples() {
+		products, transaction := Touched(e)
+		got := fmt.Sprint(products, transaction, " ", TouchedTransfer(e), " ", TouchedDevice(e))
+		want := "[]  "
+		switch eventType {
+		case TypeInventoryUpdated, TypeProductUpdated:
+			want = "[tea]  "
+		case TypeTransactionCreated, TypeTransactionStatusChanged:
+			want = "[]t1  "
+		case TypeSyncStatus, TypeSyncHandled:
+			want = "[]  till-1"
+		case TypeTransferDispatched, TypeTransferAnnounced, TypeTransferRefused, TypeTransferReceived, TypeTransferWithdrawn, TypeTransferReturned:
+			want = "[] x "
+		}
+		if got != want {
+			t.Errorf("%s touches %q, want %q", eventType, got, want)
+		}
+		broken := &Event{Type: eventType, Version: 1, Data: []byte(`[]`)}
+		if products, transaction := Touched(broken); products != nil || transaction != "" || TouchedTransfer(broken) != "" || TouchedDevice(broken) != "" {
+			t.Errorf("%s that can't be read touches %v %q", eventType, products, transaction)
+		}
 	}
 }

@@ -11,11 +11,23 @@ const (
 	CommandDeleteProduct        = "product.delete"
 	CommandCountStock           = "stock.count"
 	CommandAdjustStock          = "stock.adjust"
+	CommandAdjustStockBulk      = "stock.adjust-bulk"
 	CommandCreateTransaction    = "transaction.create"
 	CommandSetTransactionStatus = "transaction.set-status"
+	CommandDispatchTransfer     = "transfer.dispatch"
+	CommandReceiveTransfer      = "transfer.receive"
+	CommandCancelTransfer       = "transfer.cancel"
+	CommandSubmitSync           = "sync.submit"
 	CommandSetUser              = "user.set"
 	CommandChangeUser           = "user.change"
 	CommandSendNotification     = "notification.send"
+)
+
+// Command types of the system's own: what follows from events (FollowUps).
+// Nobody else can send them.
+const (
+	CommandAnnounceTransfer = "transfer.announce"
+	CommandReturnTransfer   = "transfer.return"
 )
 
 // Command asks for something to happen. Who publishes it fills it in
@@ -27,7 +39,9 @@ type Command struct {
 	// Keyed is true when the id came from the client, who may send it again.
 	Keyed bool
 	Type  string
-	// BranchID is the branch that decides; empty for users and notifications.
+	// BranchID is the branch in whose name it is given, which is the one that
+	// decides in all cases but one (StreamOf); empty for users and
+	// notifications.
 	BranchID string
 	Identity Identity
 	// At is the time at the edge, taken as the time of the decision.
@@ -104,6 +118,29 @@ type AdjustStock struct {
 	ExpectedVersion *int64 `json:"expectedVersion,omitempty"`
 }
 
+// Modes of AdjustStockBulk.
+const (
+	// BulkAtomic applies all lines or none.
+	BulkAtomic = "atomic"
+	// BulkPerLine applies every line that can be.
+	BulkPerLine = "per-line"
+)
+
+// AdjustStockBulk changes the stock line by line, in order: each line meets
+// what those before it have left.
+type AdjustStockBulk struct {
+	Mode  string           `json:"mode"`
+	Lines []BulkAdjustment `json:"lines"`
+}
+
+// BulkAdjustment is a line of AdjustStockBulk.
+type BulkAdjustment struct {
+	ProductID string `json:"productId"`
+	Delta     int64  `json:"delta"`
+	Reason    string `json:"reason"`
+	Ref       string `json:"ref,omitempty"`
+}
+
 // TransactionLine is a line of CreateTransaction; the price is the product's
 // if absent.
 type TransactionLine struct {
@@ -138,6 +175,73 @@ type RefundRequestLine struct {
 	ProductID string `json:"productId"`
 	Quantity  int64  `json:"quantity"`
 	Restock   *bool  `json:"restock,omitempty"`
+}
+
+// DispatchTransfer sends products to another branch, where they have the same
+// ids.
+type DispatchTransfer struct {
+	ToBranchID string         `json:"toBranchId"`
+	Lines      []TransferLine `json:"lines"`
+}
+
+// TransferLine is so much of a product on its way between branches.
+type TransferLine struct {
+	ProductID string `json:"productId"`
+	Quantity  int64  `json:"quantity"`
+}
+
+// ReceiveTransfer takes in what has come of a transfer: the lines, or without
+// any all that is still in transit, undamaged.
+type ReceiveTransfer struct {
+	TransferID string          `json:"transferId"`
+	Lines      *[]ReceivedLine `json:"lines,omitempty"`
+}
+
+// ReceivedLine says how much of a product has come, and how much of it is
+// damaged on top: both are in transit no longer, only Received is in stock.
+type ReceivedLine struct {
+	ProductID string `json:"productId"`
+	Received  int64  `json:"received,omitempty"`
+	Damaged   int64  `json:"damaged,omitempty"`
+}
+
+// CancelTransfer takes back what of a transfer is still in transit.
+type CancelTransfer struct {
+	TransferID string `json:"transferId"`
+}
+
+// SubmitSync hands in sales that a device made offline: all that it has made
+// from sequence FromSeq up to the last one here. What it leaves out in between
+// was none.
+type SubmitSync struct {
+	DeviceID   string          `json:"deviceId"`
+	FromSeq    int64           `json:"fromSeq"`
+	Operations []SyncOperation `json:"operations"`
+}
+
+// SyncOperation is a sale made offline. Kind is a sale if empty, Status
+// completed; TransactionID is made from device and sequence if empty.
+type SyncOperation struct {
+	Seq           int64             `json:"seq"`
+	TransactionID string            `json:"transactionId,omitempty"`
+	Kind          string            `json:"kind,omitempty"`
+	Status        string            `json:"status,omitempty"`
+	Lines         []TransactionLine `json:"lines"`
+	DeviceID      string            `json:"deviceId,omitempty"`
+	OccurredAt    string            `json:"occurredAt,omitempty"`
+}
+
+// AnnounceTransfer tells the receiving branch of a transfer.
+type AnnounceTransfer struct {
+	TransferID   string         `json:"transferId"`
+	FromBranchID string         `json:"fromBranchId"`
+	Lines        []TransferLine `json:"lines"`
+}
+
+// ReturnTransfer gives the sending branch back what did not arrive.
+type ReturnTransfer struct {
+	TransferID string         `json:"transferId"`
+	Lines      []TransferLine `json:"lines"`
 }
 
 // SetUser says what a user is, all of it: what is left out is empty.

@@ -30,6 +30,9 @@ func command(role string, body any) Command {
 	if commands[c.Type].inBranch {
 		c.BranchID = "b1"
 	}
+	if commands[c.Type].system {
+		c.Identity = SystemIdentity()
+	}
 	return c
 }
 

@@ -53,10 +53,19 @@ var golden = []struct {
 		DeviceID: "till-1", Phase: "completed", Received: 5, Applied: 2, Duplicates: 1, Conflicted: 1, Rejected: 1, LastSeq: 9,
 		Errors: []SyncError{{Seq: 8, Code: CodeUnknownProduct, Message: "there is no product p9"}},
 	}},
+	{"b1", 1, TransferDispatched{TransferID: frozenTransfer, FromBranchID: "b1", ToBranchID: "b2", Lines: []TransferLine{{ProductID: "p1", Quantity: 5}}}},
+	{"b2", 1, TransferAnnounced{TransferID: frozenTransfer, FromBranchID: "b1", ToBranchID: "b2", Lines: []TransferLine{{ProductID: "p1", Quantity: 5}}}},
+	{"b2", 1, TransferRefused{TransferID: frozenTransfer, FromBranchID: "b1", ToBranchID: "b2", Lines: []TransferLine{{ProductID: "p1", Quantity: 5}}, Reason: CodeBranchClosed}},
+	{"b2", 1, TransferReceived{TransferID: frozenTransfer, Lines: []ReceivedLine{{ProductID: "p1", Received: 2, Damaged: 1}}}},
+	{"b2", 1, TransferWithdrawn{TransferID: frozenTransfer, FromBranchID: "b1", ToBranchID: "b2", Lines: []TransferLine{{ProductID: "p1", Quantity: 2}}}},
+	{"b1", 1, TransferReturned{TransferID: frozenTransfer, Lines: []ReturnedLine{{ProductID: "p1", Quantity: 2, WrittenOff: 1}}}},
+	{"b1", 1, SyncHandled{DeviceID: "till-1", Seqs: []SeqRange{{From: 7, To: 9}, {From: 12, To: 12}}}},
 	{"", 1, SystemNotification{
 		NotificationID: "n1", Severity: SeverityCritical, Title: "Closing early", Message: "At five.\nPlease cash up.", Audience: "user-role:staff", ExpiresAt: "2026-02-01T00:00:00.000Z",
 	}},
 }
+
+const frozenTransfer = "019c13ec9e0070008000000000000001-b2"
 
 func Test_event_json_is_frozen(t *testing.T) {
 	seen := map[string]bool{}

@@ -9,6 +9,9 @@ const (
 	RoleStaff   = "staff"
 )
 
+// roleSystem is the role of SystemIdentity; no token can have it.
+const roleSystem = "system"
+
 // Namespaces of the socket interface.
 const (
 	NamespaceAll   = "/ws"
@@ -26,6 +29,13 @@ type Identity struct {
 	DeviceID string
 	Disabled bool
 }
+
+// SystemIdentity is who gives the commands that follow from events. It may
+// give those and no others.
+func SystemIdentity() Identity { return Identity{Role: roleSystem} }
+
+// isSystem: a user always has an id.
+func (id Identity) isSystem() bool { return id.Role == roleSystem && id.UserID == "" }
 
 // OfBranch reports whether the branch is one of the identity's own. Every
 // branch is an admin's own.

@@ -140,17 +140,22 @@ type UserUpdated struct {
 	Changes  []string `json:"changes"`
 }
 
-// SyncStatus tells how far an offline batch of a device has been applied.
+// SyncStatus tells how far an offline batch of a device has been applied. Of
+// the Received operations so many were Applied, were Duplicates of ones handled
+// before, or were Rejected (and are handled); that is all of them in the last
+// status of a batch, which alone has the Errors. Conflicted ones are among the
+// applied.
 type SyncStatus struct {
-	DeviceID   string      `json:"deviceId"`
-	Phase      string      `json:"phase"`
-	Received   int64       `json:"received"`
-	Applied    int64       `json:"applied"`
-	Duplicates int64       `json:"duplicates"`
-	Conflicted int64       `json:"conflicted"`
-	Rejected   int64       `json:"rejected"`
-	LastSeq    int64       `json:"lastSeq"`
-	Errors     []SyncError `json:"errors"`
+	DeviceID   string `json:"deviceId"`
+	Phase      string `json:"phase"`
+	Received   int64  `json:"received"`
+	Applied    int64  `json:"applied"`
+	Duplicates int64  `json:"duplicates"`
+	Conflicted int64  `json:"conflicted"`
+	Rejected   int64  `json:"rejected"`
+	// LastSeq is the sequence up to which the device need not send again.
+	LastSeq int64       `json:"lastSeq"`
+	Errors  []SyncError `json:"errors"`
 }
 
 // SyncError is one operation of a batch that was refused.
@@ -199,6 +204,13 @@ var schemas = map[string]struct {
 	TypeUserUpdated:              {1, decode[UserUpdated]},
 	TypeSyncStatus:               {1, decode[SyncStatus]},
 	TypeSystemNotification:       {1, decode[SystemNotification]},
+	TypeTransferDispatched:       {1, decode[TransferDispatched]},
+	TypeTransferAnnounced:        {1, decode[TransferAnnounced]},
+	TypeTransferRefused:          {1, decode[TransferRefused]},
+	TypeTransferReceived:         {1, decode[TransferReceived]},
+	TypeTransferWithdrawn:        {1, decode[TransferWithdrawn]},
+	TypeTransferReturned:         {1, decode[TransferReturned]},
+	TypeSyncHandled:              {1, decode[SyncHandled]},
 }
 
 func decode[P Payload](data json.RawMessage) (Payload, error) {

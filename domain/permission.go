@@ -22,6 +22,13 @@ var visibility = map[string]struct {
 	TypeSyncStatus:               {ofBranch, ofBranch, everyone, true},
 	TypeSystemNotification:       {everyone, everyone, everyone, true},
 	TypeUserUpdated:              {oneself, ownStaff, everyone, false},
+	TypeTransferDispatched:       {nobody, nobody, nobody, false},
+	TypeTransferAnnounced:        {nobody, nobody, nobody, false},
+	TypeTransferRefused:          {nobody, nobody, nobody, false},
+	TypeTransferReceived:         {nobody, nobody, nobody, false},
+	TypeTransferWithdrawn:        {nobody, nobody, nobody, false},
+	TypeTransferReturned:         {nobody, nobody, nobody, false},
+	TypeSyncHandled:              {nobody, nobody, nobody, false},
 }
 
 // sight says which members of an event's rooms see it.
@@ -35,24 +42,33 @@ const (
 	ownStaff       // oneself, and whoever has one of that user's branches
 )
 
-// commands is the table of who may do what. An admin may do all of it.
+// commands is the table of who may do what. An admin may do all that is not
+// the system's.
 var commands = map[string]struct {
 	staff, manager bool
-	inBranch       bool // by and in a branch: one's own
+	inBranch       bool // in the name of a branch: one's own
+	system         bool // by the system alone, see SystemIdentity
 }{
-	//                           staff  manager  inBranch
-	CommandOpenBranch:           {false, false, true},
-	CommandChangeBranch:         {false, false, true},
-	CommandCreateProduct:        {false, true, true},
-	CommandChangeProduct:        {false, true, true},
-	CommandDeleteProduct:        {false, true, true},
-	CommandCountStock:           {true, true, true},
-	CommandAdjustStock:          {true, true, true},
-	CommandCreateTransaction:    {true, true, true},
-	CommandSetTransactionStatus: {true, true, true}, // see managersStatus
-	CommandSetUser:              {false, false, false},
-	CommandChangeUser:           {false, false, false},
-	CommandSendNotification:     {false, true, false}, // see mayAddress
+	//                           staff  manager  inBranch  system
+	CommandOpenBranch:           {false, false, true, false},
+	CommandChangeBranch:         {false, false, true, false},
+	CommandCreateProduct:        {false, true, true, false},
+	CommandChangeProduct:        {false, true, true, false},
+	CommandDeleteProduct:        {false, true, true, false},
+	CommandCountStock:           {true, true, true, false},
+	CommandAdjustStock:          {true, true, true, false},
+	CommandAdjustStockBulk:      {false, true, true, false},
+	CommandCreateTransaction:    {true, true, true, false},
+	CommandSetTransactionStatus: {true, true, true, false}, // see managersStatus
+	CommandDispatchTransfer:     {false, true, true, false},
+	CommandReceiveTransfer:      {false, true, true, false},
+	CommandCancelTransfer:       {false, true, true, false},
+	CommandSubmitSync:           {true, true, true, false}, // see maySync
+	CommandSetUser:              {false, false, false, false},
+	CommandChangeUser:           {false, false, false, false},
+	CommandSendNotification:     {false, true, false, false}, // see mayAddress
+	CommandAnnounceTransfer:     {false, false, true, true},
+	CommandReturnTransfer:       {false, false, true, true},
 }
 
 // managersStatus lists the statuses that staff may not give a transaction.
@@ -192,7 +208,9 @@ func MayCommand(id Identity, commandType, branchID string) *Rejection {
 		return disabled()
 	case !known:
 		return unknownCommand()
-	case id.Role == RoleAdmin:
+	case row.system != id.isSystem():
+		return Reject(CodeRoleForbidden, "%s is not for role %q", commandType, id.Role)
+	case row.system, id.Role == RoleAdmin:
 		return nil
 	case id.Role == RoleManager && !row.manager, id.Role == RoleStaff && !row.staff, !validRole(id.Role):
 		return Reject(CodeRoleForbidden, "%s is not for role %q", commandType, id.Role)
@@ -207,6 +225,15 @@ func MayCommand(id Identity, commandType, branchID string) *Rejection {
 func maySetStatus(id Identity, status string) *Rejection {
 	if id.Role == RoleStaff && slices.Contains(managersStatus, status) {
 		return Reject(CodeRoleForbidden, "refunds and voids are for managers and admins")
+	}
+	return nil
+}
+
+// maySync says why an identity may not hand in a device's sales: a token that
+// names a device is for that one.
+func maySync(id Identity, deviceID string) *Rejection {
+	if id.DeviceID != "" && id.DeviceID != deviceID {
+		return Reject(CodeRoleForbidden, "the token is device %s's", id.DeviceID)
 	}
 	return nil
 }

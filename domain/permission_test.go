@@ -39,6 +39,20 @@ func Test_who_sees_what(t *testing.T) {
 		user:updated/colleague       -     a       aA    -
 		user:updated/stranger        -     -       aA    -
 		user:updated/branchless      -     -       aA    -
+		transfer:dispatched          -     -       -     -
+		transfer:dispatched/b2       -     -       -     -
+		transfer:announced           -     -       -     -
+		transfer:announced/b2        -     -       -     -
+		transfer:refused             -     -       -     -
+		transfer:refused/b2          -     -       -     -
+		transfer:received            -     -       -     -
+		transfer:received/b2         -     -       -     -
+		transfer:withdrawn           -     -       -     -
+		transfer:withdrawn/b2        -     -       -     -
+		transfer:returned            -     -       -     -
+		transfer:returned/b2         -     -       -     -
+		sync:handled                 -     -       -     -
+		sync:handled/b2              -     -       -     -
 		branch:painted               -     -       -     -`
 	events := map[string]*Event{
 		"user:updated/colleague":  sample("", UserUpdated{UserID: "u2", Branches: []string{"b0", "b1"}}),
@@ -90,6 +104,13 @@ func Test_who_may_do_what(t *testing.T) {
 		CommandAdjustStock:          "SMA A",
 		CommandCreateTransaction:    "SMA A",
 		CommandSetTransactionStatus: "SMA A",
+		CommandAdjustStockBulk:      "MA A",
+		CommandDispatchTransfer:     "MA A",
+		CommandReceiveTransfer:      "MA A",
+		CommandCancelTransfer:       "MA A",
+		CommandSubmitSync:           "SMA A",
+		CommandAnnounceTransfer:     " ", // the system's
+		CommandReturnTransfer:       " ",
 		CommandSetUser:              "A A",
 		CommandChangeUser:           "A A",
 		CommandSendNotification:     "MA MA", // its audience is judged, not a branch
@@ -120,11 +141,24 @@ func Test_who_may_do_what(t *testing.T) {
 		{Identity{UserID: "u1", Role: RoleAdmin, Disabled: true}, CommandOpenBranch, CodeUnauthorized},
 		{Identity{UserID: "u1", Role: "boss", Branches: []string{"b1"}}, CommandCountStock, CodeRoleForbidden},
 		{Identity{UserID: "u1"}, CommandSendNotification, CodeRoleForbidden},
+		{SystemIdentity(), CommandAdjustStock, CodeRoleForbidden},
+		{SystemIdentity(), CommandOpenBranch, CodeRoleForbidden},
+		{Identity{UserID: "u1", Role: SystemIdentity().Role}, CommandReturnTransfer, CodeRoleForbidden},
+		{Identity{Role: RoleAdmin}, CommandReturnTransfer, CodeRoleForbidden},
+		{Identity{Role: RoleAdmin, UserID: "u1", Disabled: true}, CommandReturnTransfer, CodeUnauthorized},
 		{who(RoleAdmin), "stock.burn", CodeValidation},
 		{who(RoleStaff), "stock.burn", CodeValidation},
 	} {
 		if r := MayCommand(c.id, c.commandType, "b1"); r == nil || r.Code != c.code {
 			t.Errorf("%s by %+v: %v, want %s", c.commandType, c.id, r, c.code)
+		}
+	}
+}
+
+func Test_the_system_gives_what_follows_from_events(t *testing.T) {
+	for _, commandType := range []string{CommandAnnounceTransfer, CommandReturnTransfer} {
+		if r := MayCommand(SystemIdentity(), commandType, "b1"); r != nil {
+			t.Errorf("%s by the system: %v", commandType, r)
 		}
 	}
 }

@@ -9,6 +9,7 @@ const (
 	CodeUnknownProduct      = "unknown_product"
 	CodeUnknownTransaction  = "unknown_transaction"
 	CodeUnknownUser         = "unknown_user"
+	CodeUnknownTransfer     = "unknown_transfer"
 	CodeProductDeleted      = "product_deleted"
 	CodeDuplicateSKU        = "duplicate_sku"
 	CodeUnknownBranch       = "unknown_branch"

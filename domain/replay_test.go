@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,13 +18,14 @@ type history struct {
 	commits []*Commit
 }
 
-// run draws 30 to 80 commands, of which many are rejected, and calls after
+// run draws 40 to 110 commands, of which many are rejected, and calls after
 // for each commit with the state before it.
 func run(t *rapid.T, after func(c Command, before *Branch, made *Commit)) *history {
 	h := &history{branch: NewBranch("b1")}
-	bodies := rapid.SliceOfN(anyBody(), 30, 80).Draw(t, "bodies")
+	bodies := rapid.SliceOfN(anyBody(), 40, 110).Draw(t, "bodies")
 	setUp := []any{opened, product("p0", NegativeDeny), product("p1", NegativeAllow), product("p2", NegativeOfflineOnly)}
 	var created []string
+	var sent []TransferDispatched
 	for i, body := range append(setUp, bodies...) {
 		switch b := body.(type) {
 		case CreateTransaction:
@@ -36,10 +38,20 @@ func run(t *rapid.T, after func(c Command, before *Branch, made *Commit)) *histo
 				b.TransactionID = created[len(created)-1-back]
 				body = b
 			}
+		case ReturnTransfer: // of the last one
+			if len(sent) > 0 {
+				body = ReturnTransfer{TransferID: sent[len(sent)-1].TransferID, Lines: sent[len(sent)-1].Lines}
+			}
 		}
 		c := Command{
 			ID: fmt.Sprint("c", i), Type: typeOf(body), BranchID: "b1", Identity: who(RoleAdmin),
 			At: now.Add(time.Duration(i) * time.Second), Body: body,
+		}
+		if commands[c.Type].system {
+			c.Identity = SystemIdentity()
+		}
+		if c.Type == CommandCancelTransfer {
+			c.BranchID = "b2"
 		}
 		before := clone(t, h.branch)
 		d, r := h.branch.Decide(c)
@@ -65,8 +77,11 @@ func run(t *rapid.T, after func(c Command, before *Branch, made *Commit)) *histo
 			}
 		}
 		h.commits = append(h.commits, made)
-		if b, ok := body.(CreateTransaction); ok {
+		switch b := body.(type) {
+		case CreateTransaction:
 			created = append(created, b.TransactionID)
+		case DispatchTransfer:
+			sent = append(sent, made.Events[0].payload.(TransferDispatched))
 		}
 		if after != nil {
 			after(c, before, made)
@@ -104,6 +119,16 @@ func anyBody() *rapid.Generator[any] {
 		rapid.Custom(anyStatus(back, refunds)),
 		rapid.Custom(anyTransaction(transactionID, lines)),
 		rapid.Custom(anyStatus(back, refunds)),
+		rapid.Custom(anyTransfer(productID, positive)),
+		rapid.Custom(anyTransfer(productID, positive)),
+		rapid.Custom(anySync(lines)),
+		rapid.Custom(func(t *rapid.T) any {
+			body := AdjustStockBulk{Mode: rapid.SampledFrom([]string{BulkPerLine, BulkAtomic}).Draw(t, "mode")}
+			for range rapid.IntRange(1, 4).Draw(t, "lines") {
+				body.Lines = append(body.Lines, BulkAdjustment{ProductID: productID.Draw(t, "id"), Delta: number.Draw(t, "delta"), Reason: "because"})
+			}
+			return body
+		}),
 		rapid.Custom(func(t *rapid.T) any {
 			return AdjustStock{ProductID: productID.Draw(t, "id"), Delta: number.Draw(t, "delta"), Reason: "because"}
 		}),
@@ -154,6 +179,40 @@ func anyStatus(id *rapid.Generator[string], refunds *rapid.Generator[[]RefundReq
 	}
 }
 
+// anyTransfer draws what happens to transfers from b1 and, few, to it.
+func anyTransfer(productID *rapid.Generator[string], positive *rapid.Generator[int64]) func(*rapid.T) any {
+	id := rapid.SampledFrom([]string{"a", "a", "b"})
+	few := rapid.Int64Range(0, 2)
+	return func(t *rapid.T) any {
+		lines := []TransferLine{{productID.Draw(t, "product"), positive.Draw(t, "quantity")}}
+		transfer := strings.Repeat(id.Draw(t, "transfer"), transferIDPrefix) + "-b1"
+		switch rapid.SampledFrom([]string{"receive", "announce", "announce", "receive", "dispatch", "return", "dispatch", "return", "receive", "announce", "receive all", "cancel"}).Draw(t, "step") {
+		case "announce":
+			return AnnounceTransfer{TransferID: transfer, FromBranchID: "b2", Lines: []TransferLine{{"p0", 9}, {"p1", 9}, {"p2", 9}}}
+		case "receive":
+			return ReceiveTransfer{TransferID: transfer, Lines: &[]ReceivedLine{{productID.Draw(t, "product"), few.Draw(t, "received"), few.Draw(t, "damaged")}}}
+		case "receive all":
+			return ReceiveTransfer{TransferID: transfer}
+		case "dispatch":
+			return DispatchTransfer{ToBranchID: "b2", Lines: lines}
+		case "return":
+			return ReturnTransfer{TransferID: strings.Repeat("d", transferIDPrefix) + "-b2", Lines: lines}
+		default:
+			return CancelTransfer{TransferID: transfer}
+		}
+	}
+}
+
+func anySync(lines *rapid.Generator[[]TransactionLine]) func(*rapid.T) any {
+	return func(t *rapid.T) any {
+		body := SubmitSync{DeviceID: rapid.SampledFrom([]string{"till-1", "till-2"}).Draw(t, "device"), FromSeq: rapid.Int64Range(0, 9).Draw(t, "from")}
+		for range rapid.IntRange(1, 3).Draw(t, "operations") {
+			body.Operations = append(body.Operations, SyncOperation{Seq: body.FromSeq + rapid.Int64Range(0, 3).Draw(t, "seq"), Lines: lines.Draw(t, "lines")})
+		}
+		return body
+	}
+}
+
 func clone(t *rapid.T, b *Branch) *Branch {
 	raw, err := MarshalState(b)
 	if err != nil {
@@ -189,6 +248,8 @@ func Test_stock_and_refunds_add_up(t *testing.T) {
 					for _, l := range p.Lines {
 						sold[p.TransactionID+l.ProductID] += l.Quantity
 					}
+				case SyncStatus:
+					seen[p.Phase]++
 				case TransactionStatusChanged:
 					seen[p.To]++
 					for _, l := range p.Lines {
@@ -202,6 +263,9 @@ func Test_stock_and_refunds_add_up(t *testing.T) {
 						t.Fatalf("transaction %s: %d refunded of %d", p.TransactionID, *p.RefundedMinor, money[p.TransactionID])
 					}
 				}
+			}
+			if c.Type == CommandSubmitSync {
+				clear(moved) // whatever the policy
 			}
 			for id, delta := range moved {
 				was, ok := before.Products[id]
@@ -223,6 +287,7 @@ func Test_stock_and_refunds_add_up(t *testing.T) {
 	})
 	for _, what := range []string{
 		ReasonInitial, ReasonCount, ReasonSale, ReasonPurchase, ReasonRefund, ReasonVoid,
+		ReasonTransferOut, ReasonTransferIn, ReasonTransferDamage, ReasonTransferReturn, SyncDone,
 		StatusCompleted, StatusVoided, StatusFailed, StatusPartiallyRefunded, StatusRefunded,
 	} {
 		t.Logf("%d %s", seen[what], what)
@@ -252,7 +317,7 @@ func Test_replay_gives_the_same_state(t *testing.T) {
 			t.Fatal(err)
 		}
 		fromDisk, restored := NewBranch("b1"), NewBranch("b1")
-		rows := rowStore{own: mustMarshal(t, NewBranch("b1")), products: map[string][]byte{}, transactions: map[string][]byte{}}
+		rows := rowStore{own: mustMarshal(t, NewBranch("b1")), products: map[string][]byte{}, transactions: map[string][]byte{}, transfers: map[string][]byte{}, devices: map[string][]byte{}}
 		ids := map[string]bool{}
 		stop := rapid.IntRange(0, len(h.commits)).Draw(t, "restored at")
 		for i, c := range h.commits {
@@ -295,10 +360,10 @@ func mustMarshal(t *rapid.T, v any) []byte {
 }
 
 // rowStore keeps a branch as a table does: a row of its own and one per
-// product and transaction.
+// product, transaction, transfer and device.
 type rowStore struct {
-	own                    []byte
-	products, transactions map[string][]byte
+	own                                        []byte
+	products, transactions, transfers, devices map[string][]byte
 }
 
 // evolve loads only the rows that an event touches, folds it in and stores
@@ -314,6 +379,12 @@ func (s *rowStore) evolve(t *rapid.T, e *Event) {
 	if raw, ok := s.transactions[transaction]; ok {
 		b.Transactions[transaction] = fromJSON[TransactionState](t, raw)
 	}
+	if raw, ok := s.transfers[TouchedTransfer(e)]; ok {
+		b.Transfers[TouchedTransfer(e)] = fromJSON[TransferState](t, raw)
+	}
+	if raw, ok := s.devices[TouchedDevice(e)]; ok {
+		b.Devices[TouchedDevice(e)] = fromJSON[DeviceState](t, raw)
+	}
 	b.Reindex()
 	if err := b.Evolve(e); err != nil {
 		t.Fatalf("on rows %v %q: %v", products, transaction, err)
@@ -324,8 +395,16 @@ func (s *rowStore) evolve(t *rapid.T, e *Event) {
 	for id, tr := range b.Transactions {
 		s.transactions[id] = mustMarshal(t, tr)
 	}
+	for id, tr := range b.Transfers {
+		s.transfers[id] = mustMarshal(t, tr)
+	}
+	for id, d := range b.Devices {
+		s.devices[id] = mustMarshal(t, d)
+	}
 	clear(b.Products)
 	clear(b.Transactions)
+	clear(b.Transfers)
+	clear(b.Devices)
 	s.own = mustMarshal(t, b)
 }
 
@@ -338,6 +417,12 @@ func (s *rowStore) load(t *rapid.T) *Branch {
 	}
 	for id, raw := range s.transactions {
 		b.Transactions[id] = fromJSON[TransactionState](t, raw)
+	}
+	for id, raw := range s.transfers {
+		b.Transfers[id] = fromJSON[TransferState](t, raw)
+	}
+	for id, raw := range s.devices {
+		b.Devices[id] = fromJSON[DeviceState](t, raw)
 	}
 	b.Reindex()
 	return b

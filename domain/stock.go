@@ -1,6 +1,9 @@
 package domain
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Reasons that the domain itself gives inventory:updated; an adjustment's is
 // the caller's.
@@ -11,6 +14,11 @@ const (
 	ReasonPurchase = "purchase"
 	ReasonRefund   = "refund"
 	ReasonVoid     = "void"
+	// Ref is the transfer's id with these.
+	ReasonTransferOut    = "transfer-out"
+	ReasonTransferIn     = "transfer-in"
+	ReasonTransferDamage = "transfer-damage" // of what came in right before
+	ReasonTransferReturn = "transfer-return"
 )
 
 // StockResult is the result of stock.count and stock.adjust.
@@ -89,13 +97,12 @@ func (b *Branch) mayMove(movements []movement) *Rejection {
 	}
 	var short []ShortLine
 	for _, m := range sums {
-		p := b.Products[m.productID]
-		left, ok := checkedAdd(p.Stock, m.delta)
-		if !ok {
-			return overflow("the stock of product " + m.productID)
+		line, r := b.Products[m.productID].take(m.delta)
+		if r != nil {
+			return r
 		}
-		if left < 0 && m.delta < 0 && p.NegativeStock != NegativeAllow {
-			short = append(short, ShortLine{ProductID: m.productID, Available: p.Stock, Asked: -m.delta})
+		if line != nil {
+			short = append(short, *line)
 		}
 	}
 	if short == nil {
@@ -104,6 +111,19 @@ func (b *Branch) mayMove(movements []movement) *Rejection {
 	r = Reject(CodeInsufficientStock, "not enough in stock of %d product(s), see lines", len(short))
 	r.Details = map[string]any{"lines": short}
 	return r
+}
+
+// take says why a product's stock may not change by a delta: overflow, or what
+// is short of it.
+func (p *Product) take(delta int64) (*ShortLine, *Rejection) {
+	left, ok := checkedAdd(p.Stock, delta)
+	if !ok || delta == math.MinInt64 { // which has no positive
+		return nil, overflow("the stock of product " + p.ProductID)
+	}
+	if left < 0 && delta < 0 && p.NegativeStock != NegativeAllow {
+		return &ShortLine{ProductID: p.ProductID, Available: p.Stock, Asked: -delta}, nil
+	}
+	return nil, nil
 }
 
 // sumByProduct adds movements of the same product up, in order of first
@@ -133,22 +153,35 @@ func sumByProduct(movements []movement) ([]movement, *Rejection) {
 // moveAll makes the events of movements that mayMove has passed: one for each,
 // products named twice go on from where the first left them.
 func (b *Branch) moveAll(facts []Fact, movements []movement, why InventoryUpdated) []Fact {
-	var after map[string]*Product
-	for i, m := range movements {
-		p := after[m.productID]
-		if p == nil {
-			now := b.Products[m.productID].Product
-			p = &now
-			if i < len(movements)-1 {
-				if after == nil {
-					after = make(map[string]*Product, len(movements))
-				}
-				after[m.productID] = p
-			}
-		}
-		facts = append(facts, b.move(p, m.delta, why))
+	if len(movements) == 1 {
+		p := b.Products[movements[0].productID].Product
+		return append(facts, b.move(&p, movements[0].delta, why))
+	}
+	after := draft{branch: b}
+	for _, m := range movements {
+		facts = append(facts, b.move(after.product(m.productID), m.delta, why))
 	}
 	return facts
+}
+
+// draft is what a branch's products come to with the events decided so far of
+// a command that moves several.
+type draft struct {
+	branch *Branch
+	after  map[string]*Product
+}
+
+// product gives a product of the range, to be moved on.
+func (d *draft) product(id string) *Product {
+	if p, moved := d.after[id]; moved {
+		return p
+	}
+	p := d.branch.Products[id].Product
+	if d.after == nil {
+		d.after = map[string]*Product{}
+	}
+	d.after[id] = &p
+	return &p
 }
 
 func (b *Branch) evolveStock(e InventoryUpdated) error {

@@ -26,17 +26,23 @@ func StreamOfUser(userID string) string { return streamUser + userID }
 func StreamOfAlerts(branchID string) string { return streamAlerts + branchID }
 
 // StreamOf names the stream that decides a command: "branch/{branchId}",
-// "user/{userId}" or "notifications". The error is a [*Rejection] (validation)
-// for an unknown command type, a body of another type, or an id that is none.
+// "user/{userId}" or "notifications". One command is not decided by the branch
+// in whose name it is given: the sending branch's transfer.cancel, by the
+// receiving branch, which its transfer's id names. The error is a [*Rejection]
+// (validation) for an unknown command type, a body of another type, or an id
+// that is none.
 func StreamOf(c Command) (string, error) {
 	row, known := commands[c.Type]
 	if !known {
 		return "", unknownCommand()
 	}
 	if row.inBranch {
-		id := branchOf(c)
-		if !ValidID(id) {
+		if id := branchOf(c); !ValidID(id) {
 			return "", Invalid(FieldError{Field: "branchId", Message: msgID})
+		}
+		id := decidingBranch(c)
+		if id == "" {
+			return "", Invalid(FieldError{Field: "transferId", Message: msgTransferID})
 		}
 		return StreamOfBranch(id), nil
 	}
@@ -52,8 +58,18 @@ func StreamOf(c Command) (string, error) {
 	}
 }
 
-// branchOf returns the branch that decides a command; who opens one may name
-// it in the body alone.
+// decidingBranch returns the branch that decides a command of a branch; empty
+// if its transfer's id is none.
+func decidingBranch(c Command) string {
+	if cancel, ok := c.Body.(CancelTransfer); ok {
+		to, _ := transferDestination(cancel.TransferID)
+		return to
+	}
+	return branchOf(c)
+}
+
+// branchOf returns the branch in whose name a command is given; who opens one
+// may name it in the body alone.
 func branchOf(c Command) string {
 	if open, ok := c.Body.(OpenBranch); ok && c.BranchID == "" {
 		return open.BranchID

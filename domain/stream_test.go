@@ -18,6 +18,14 @@ func Test_streams_of_commands(t *testing.T) {
 		"user":                      {command(RoleAdmin, SetUser{UserID: "u1"}), "user/u1"},
 		"user_change":               {command(RoleAdmin, ChangeUser{UserID: "u1"}), "user/u1"},
 		"notification":              {command(RoleAdmin, SendNotification{}), "notifications"},
+		"transfer_dispatch":         {command(RoleAdmin, DispatchTransfer{ToBranchID: "b2"}), "branch/b1"},
+		"transfer_receive":          {command(RoleAdmin, ReceiveTransfer{TransferID: comes}), "branch/b1"},
+		"transfer_cancel":           {command(RoleAdmin, CancelTransfer{TransferID: goes}), "branch/b2"},
+		"transfer_announce":         {command(RoleAdmin, announced()), "branch/b1"},
+		"transfer_return":           {command(RoleAdmin, ReturnTransfer{TransferID: goes}), "branch/b1"},
+		"cancel_of_no_id":           {command(RoleAdmin, CancelTransfer{TransferID: "b2"}), ""},
+		"cancel_in_no_branch":       {Command{Type: CommandCancelTransfer, Body: CancelTransfer{TransferID: goes}}, ""},
+		"sync":                      {command(RoleStaff, SubmitSync{}), "branch/b1"},
 		"unknown_type":              {Command{Type: "stock.burn", BranchID: "b1"}, ""},
 		"no_branch":                 {Command{Type: CommandAdjustStock, Body: AdjustStock{}}, ""},
 		"no_branch_id":              {Command{Type: CommandAdjustStock, BranchID: "b/1", Body: AdjustStock{}}, ""},
@@ -53,7 +61,9 @@ func Test_states_of_streams(t *testing.T) {
 func Test_state_survives_a_round_trip(t *testing.T) {
 	b := NewBranch("b1")
 	given(t, b, RoleAdmin, opened, tea, cup, usd, DeleteProduct{ProductID: "cup"}, sale("t1", line("tea", 2)), pendingSale("t2", line("usd", 1)),
-		SetTransactionStatus{TransactionID: "t1", Status: StatusPartiallyRefunded, Reason: "x", Lines: []RefundRequestLine{{ProductID: "tea", Quantity: 1}}})
+		SetTransactionStatus{TransactionID: "t1", Status: StatusPartiallyRefunded, Reason: "x", Lines: []RefundRequestLine{{ProductID: "tea", Quantity: 1}}},
+		announced(send("tea", 5)), receive(ReceivedLine{"tea", 2, 1}), DispatchTransfer{ToBranchID: "b2", Lines: []TransferLine{{"tea", 1}}},
+		batch(1, offline(1, line("tea", 1)), offline(4, line("tea", 1))))
 	u := &User{ID: "u1"}
 	given(t, u, RoleAdmin, SetUser{UserID: "u1", Role: RoleStaff, Branches: []string{"b1"}, Name: "Ann"})
 	n := &Notifications{}

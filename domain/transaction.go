@@ -32,6 +32,7 @@ const (
 const (
 	maxAhead  = 5 * time.Minute      // a till's clock may be wrong by this
 	maxBehind = 366 * 24 * time.Hour // older goes by other ways into the books
+	anyAge    = 0                    // for sales made offline
 )
 
 // TransactionResult is the result of transaction.create.
@@ -46,7 +47,7 @@ type TransactionResult struct {
 // inventory:updated for each line: all lines or none. An id that is in use is
 // an invalid transition from the status it has.
 func (b *Branch) createTransaction(c Command, body CreateTransaction) (Decision, *Rejection) {
-	occurred, r := occurredAt(c.At, body.OccurredAt)
+	occurred, r := occurredAt(c.At, body.OccurredAt, maxBehind)
 	if r != nil {
 		return Decision{}, r
 	}
@@ -129,9 +130,9 @@ func (b *Branch) complete(facts []Fact, id, kind string, lines []Line) ([]Fact, 
 	return b.moveAll(facts, movements, InventoryUpdated{Reason: kind, TransactionID: id}), nil
 }
 
-// occurredAt returns the normal form of a time at a till; the decision's own
-// for none.
-func occurredAt(at time.Time, given string) (string, *Rejection) {
+// occurredAt returns the normal form of a time at a till, which may lie behind
+// the decision's by so much; the decision's own for none.
+func occurredAt(at time.Time, given string, behind time.Duration) (string, *Rejection) {
 	if given == "" {
 		return formatTime(at), nil
 	}
@@ -141,8 +142,8 @@ func occurredAt(at time.Time, given string) (string, *Rejection) {
 		return "", Reject(CodeOccurredAtInvalid, "occurredAt %s", msgTime)
 	case t.After(at.Add(maxAhead)):
 		return "", Reject(CodeOccurredAtInvalid, "occurredAt is more than %d minutes in the future; set the device's clock", maxAhead/time.Minute)
-	case t.Before(at.Add(-maxBehind)):
-		return "", Reject(CodeOccurredAtInvalid, "occurredAt is more than %d days ago", maxBehind/(24*time.Hour))
+	case behind != anyAge && t.Before(at.Add(-behind)):
+		return "", Reject(CodeOccurredAtInvalid, "occurredAt is more than %d days ago", behind/(24*time.Hour))
 	}
 	return formatTime(t), nil
 }

@@ -27,7 +27,8 @@ const (
 // Validate checks what can be told without any state: that the body is of the
 // command's type, and its fields' rules. The codes are validation and
 // invalid_quantity, each with errors naming the fields, and batch_too_large
-// for more lines than MaxLines.
+// for more lines than MaxLines, or more operations or lines of them than
+// MaxSyncOperations and MaxSyncLines.
 func Validate(c Command) *Rejection {
 	row, known := commands[c.Type]
 	if !known {
@@ -64,22 +65,55 @@ func Validate(c Command) *Rejection {
 		v.quantity(b.Counted >= 0, "counted", "must not be negative")
 	case AdjustStock:
 		fits = c.Type == CommandAdjustStock
-		v.id("productId", b.ProductID)
-		v.quantity(b.Delta != 0 && b.Delta != math.MinInt64, "delta", "must be a change, and be one that can be undone")
-		v.text("reason", b.Reason, MaxText)
-		v.optional("ref", b.Ref)
+		v.adjustment("", b.ProductID, b.Delta, b.Reason, b.Ref)
 	case CreateTransaction:
 		fits = c.Type == CommandCreateTransaction
 		if len(b.Lines) > MaxLines {
-			return tooMany("lines", len(b.Lines))
+			return tooMany("lines", len(b.Lines), MaxLines)
 		}
 		v.createTransaction(b)
 	case SetTransactionStatus:
 		fits = c.Type == CommandSetTransactionStatus
 		if len(b.Lines) > MaxLines {
-			return tooMany("lines", len(b.Lines))
+			return tooMany("lines", len(b.Lines), MaxLines)
 		}
 		v.setTransactionStatus(b)
+	case AdjustStockBulk:
+		fits = c.Type == CommandAdjustStockBulk
+		if len(b.Lines) > MaxLines {
+			return tooMany("lines", len(b.Lines), MaxLines)
+		}
+		v.oneOf("mode", b.Mode, BulkAtomic, BulkPerLine)
+		v.check(len(b.Lines) > 0, "lines", "must have at least one line") // each is Decide's to judge
+	case DispatchTransfer:
+		fits = c.Type == CommandDispatchTransfer
+		if len(b.Lines) > MaxLines {
+			return tooMany("lines", len(b.Lines), MaxLines)
+		}
+		v.dispatch(b, c.BranchID)
+	case ReceiveTransfer:
+		fits = c.Type == CommandReceiveTransfer
+		if b.Lines != nil && len(*b.Lines) > MaxLines {
+			return tooMany("lines", len(*b.Lines), MaxLines)
+		}
+		v.receive(b)
+	case CancelTransfer:
+		fits = c.Type == CommandCancelTransfer
+		v.transferID(b.TransferID)
+	case AnnounceTransfer:
+		fits = c.Type == CommandAnnounceTransfer
+		v.transferID(b.TransferID)
+		v.id("fromBranchId", b.FromBranchID)
+		v.transferLines(b.Lines)
+	case ReturnTransfer:
+		fits = c.Type == CommandReturnTransfer
+		v.transferID(b.TransferID)
+		v.transferLines(b.Lines)
+	case SubmitSync:
+		fits = c.Type == CommandSubmitSync
+		if r := v.sync(b); r != nil {
+			return r
+		}
 	case SetUser:
 		fits = c.Type == CommandSetUser
 		v.id("userId", b.UserID)
@@ -151,13 +185,24 @@ func (v *validator) changeProduct(b ChangeProduct) {
 	v.optionalOneOf("negativeStock", b.NegativeStock, NegativeDeny, NegativeOfflineOnly, NegativeAllow)
 }
 
+func (v *validator) adjustment(path, productID string, delta int64, reason, ref string) {
+	v.id(path+"productId", productID)
+	v.quantity(delta != 0 && delta != math.MinInt64, path+"delta", "must be a change, and be one that can be undone")
+	v.text(path+"reason", reason, MaxText)
+	v.optional(path+"ref", ref)
+}
+
 func (v *validator) createTransaction(b CreateTransaction) {
 	v.optionalID("transactionId", b.TransactionID)
 	v.optionalID("deviceId", b.DeviceID)
 	v.oneOf("kind", b.Kind, KindSale, KindPurchase)
 	v.oneOf("status", b.Status, StatusCompleted, StatusPending)
-	v.check(len(b.Lines) > 0, "lines", "must have at least one line")
-	for i, l := range b.Lines {
+	v.transactionLines(b.Lines)
+}
+
+func (v *validator) transactionLines(lines []TransactionLine) {
+	v.check(len(lines) > 0, "lines", "must have at least one line")
+	for i, l := range lines {
 		if !ValidID(l.ProductID) {
 			v.check(false, fmt.Sprintf("lines[%d].productId", i), msgID)
 		}
@@ -263,9 +308,9 @@ func (v *validator) branches(ids []string) {
 	}
 }
 
-func tooMany(field string, n int) *Rejection {
-	r := Reject(CodeBatchTooLarge, "%d %s, at most %d are taken; send several commands", n, field, MaxLines)
-	r.Details = map[string]any{"limit": MaxLines}
+func tooMany(what string, n, limit int) *Rejection {
+	r := Reject(CodeBatchTooLarge, "%d %s, at most %d are taken; send several commands", n, what, limit)
+	r.Details = map[string]any{"limit": limit}
 	return r
 }
 
