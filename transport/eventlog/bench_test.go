@@ -3,6 +3,7 @@ package eventlog
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -120,6 +121,24 @@ func BenchmarkMillion(b *testing.B) {
 	b.Logf("filled with %d commits in %v, %d bytes a commit", million, time.Since(began), info.Size()/million)
 	b.Run("Open", func(b *testing.B) {
 		for b.Loop() {
+			l, err := Open(b.Context(), Config{Dir: dir})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			if err := l.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
+	b.Run("OpenWithoutIndex", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			if err := removeIndex(filepath.Join(dir, indexName)); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
 			l, err := Open(b.Context(), Config{Dir: dir})
 			if err != nil {
 				b.Fatal(err)

@@ -177,8 +177,6 @@ func code(err error) int {
 	return 0
 }
 
-func isConstraint(err error) bool { return code(err) == sqlite3.SQLITE_CONSTRAINT }
-
 func isDamage(err error) bool {
 	c := code(err)
 	return c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB

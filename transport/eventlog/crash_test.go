@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -199,7 +198,7 @@ func TestCrashVictim(t *testing.T) {
 					_, err = fmt.Fprintf(os.Stdout, "%s %s\n", c.CommandID, c.Position)
 				}
 				mu.Unlock()
-				if err != nil && err != io.EOF {
+				if err != nil {
 					return
 				}
 			}

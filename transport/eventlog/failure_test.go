@@ -34,6 +34,35 @@ func hooked(t *testing.T, config Config, hook func(l *Log, step string)) *Log {
 	return l
 }
 
+func TestDurability_is_what_sqlite_is_told(t *testing.T) {
+	for durability, want := range map[string]string{Fsync: "2 wal", Relaxed: "1 wal"} {
+		var got atomic.Value
+		config := quiet(t.TempDir())
+		config.Durability = durability
+		l := hooked(t, config, func(l *Log, step string) {
+			if step != "planning" {
+				return
+			}
+			synchronous, err := l.writer.conn.queryOne("PRAGMA synchronous")
+			journal, err2 := l.writer.conn.queryOne("PRAGMA journal_mode")
+			if err := errors.Join(err, err2); err != nil {
+				t.Error(err)
+				return
+			}
+			got.Store(fmt.Sprint(synchronous[0], " ", journal[0]))
+		})
+		if err := l.Append(t.Context(), adjustment("branch/b1", 1, "c1")); err != nil {
+			t.Fatal(err)
+		}
+		if got.Load() != want {
+			t.Errorf("%s: synchronous and journal mode are %v, want %s", durability, got.Load(), want)
+		}
+		if l.Durability() != durability {
+			t.Errorf("durability is %q, want %q", l.Durability(), durability)
+		}
+	}
+}
+
 // limit lets a connection's file grow no further: SQLite says SQLITE_FULL. The
 // limit is the connection's; the one the writer opens next is without.
 func limit(t *testing.T, c *conn) {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 
@@ -56,6 +57,7 @@ type index struct {
 	gate                           sync.Locker // keeps readers out
 	batch                          int         // commits that one transaction takes together
 	hook                           func(step string)
+	logger                         *slog.Logger
 }
 
 // restartEvery is the number of transactions after which the write-ahead log of
@@ -200,6 +202,7 @@ func (x *index) catchUp(log *conn) error {
 		return err
 	}
 	var entries []indexEntry // not in the file yet
+	batches := 0
 	err = s.each(func(row []driver.Value) (bool, error) {
 		e := entryOf(row)
 		fresh, err := x.add(&e)
@@ -210,6 +213,9 @@ func (x *index) catchUp(log *conn) error {
 			return false, err
 		}
 		if entries = append(entries, e); len(entries) == x.batch {
+			if batches++; batches == 2 {
+				x.logger.Info("index is being made anew from the log", "from", covered+1)
+			}
 			err = x.commit(e)
 			entries = entries[:0]
 		}

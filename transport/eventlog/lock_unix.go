@@ -29,11 +29,11 @@ func lockDir(dir string) (*lock, error) {
 		return nil, fmt.Errorf("log folder %q is not writable: %w", dir, err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
+		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // only to name the holder
+		_ = f.Close()                                  // nothing was written
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
-		holder, _ := io.ReadAll(io.LimitReader(f, 32)) // only to name the holder
 		return nil, fmt.Errorf("%w: folder %q is held by process %s; stop that one or use another folder", ErrInUse, dir, strings.TrimSpace(string(holder)))
 	}
 	// The pid tells people who holds the lock; the lock holds without it. On

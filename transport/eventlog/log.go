@@ -159,7 +159,7 @@ func (l *Log) prepare(c *conn) (last uint64, err error) {
 		if l.epochs, err = l.epochs.begin(c, l.config.Now(), last); err != nil {
 			return 0, err
 		}
-		l.config.Logger.Info("log begins an epoch", "epoch", l.epochs.current(), "after", last, "unclean_stop", l.lossy)
+		l.config.Logger.Info("log begins an epoch", "epoch", l.epochs.current(), "after", last, "uncleanStop", l.lossy)
 	}
 	if end := l.epochs[len(l.epochs)-1].start; end > last+1 {
 		return 0, fmt.Errorf("%w: the log ends at commit %d, before the epoch that begins at %d", domain.ErrCorrupt, last, end)

@@ -64,7 +64,10 @@ func (w *writer) open(remake bool) error {
 			return errors.Join(err, c.close())
 		}
 	}
-	x := &index{tail: &w.log.tail, gate: &w.log.pool.gate, batch: w.log.config.IndexBatch, hook: w.log.hook}
+	x := &index{
+		tail: &w.log.tail, gate: &w.log.pool.gate, batch: w.log.config.IndexBatch,
+		hook: w.log.hook, logger: w.log.config.Logger,
+	}
 	if err := x.bringUp(w.log.pool.index, c, remake, w.log.lossy); err != nil {
 		return errors.Join(err, c.close())
 	}
