@@ -10,15 +10,15 @@ import (
 )
 
 // branchesDefinition keeps the write-side state of every branch, row by row:
-// the branch itself, its products and its transactions, as the domain folds
-// them. Deciders start from it and read only what came after.
+// the branch itself, and its products, transactions, transfers and devices as
+// JSON, as the domain folds them. Deciders start from it and read only what
+// came after.
 func branchesDefinition() definition {
 	return definition{
 		name: Branches, version: 1,
 		schema: `
 CREATE TABLE branches (branch TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE products (branch TEXT NOT NULL, product TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (branch, product)) WITHOUT ROWID;
-CREATE TABLE transactions (branch TEXT NOT NULL, tx TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (branch, tx)) WITHOUT ROWID;
+CREATE TABLE parts (branch TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (branch, kind, id)) WITHOUT ROWID;
 `,
 		wants: func(c *domain.Commit) bool { return strings.HasPrefix(c.Stream, branchPrefix) },
 		start: func(f *file) (fold, error) {
@@ -31,8 +31,15 @@ CREATE TABLE transactions (branch TEXT NOT NULL, tx TEXT NOT NULL, state TEXT NO
 // branchPrefix begins the names of the branches' streams; the id follows.
 var branchPrefix = domain.StreamOfBranch("")
 
-// maxBranchRows is the number of products and transactions kept in memory
-// between batches.
+// Kinds of parts; they are on disk.
+const (
+	kindProduct     = "product"
+	kindTransaction = "transaction"
+	kindTransfer    = "transfer"
+	kindDevice      = "device"
+)
+
+// maxBranchRows is the number of parts kept in memory between batches.
 const maxBranchRows = 1 << 16
 
 type branches struct {
@@ -46,16 +53,15 @@ type branches struct {
 // branchPart is the part of a branch's state that was needed lately.
 type branchPart struct {
 	*domain.Branch
-	version                uint64
-	changed                bool
-	products, transactions parts
+	version uint64
+	changed bool
+	// known are the parts in memory, or known not to exist; true for those
+	// that changed, which dirty lists.
+	known map[partKey]bool
+	dirty []partKey
 }
 
-// parts says which rows of one kind are in memory.
-type parts struct {
-	known   map[string]bool // in memory, or known not to exist; true: changed
-	changed []string
-}
+type partKey struct{ kind, id string }
 
 // commit folds all events of a commit of a branch's stream, whatever their
 // type.
@@ -72,14 +78,18 @@ func (b *branches) commit(c *domain.Commit) error {
 		e := &c.Events[i]
 		products, tx := domain.Touched(e)
 		for _, product := range products {
-			if err := need(b, &part.products, part.Products, id, product, "SELECT state FROM products WHERE branch = ? AND product = ?"); err != nil {
+			if err := need(b, part, part.Products, kindProduct, product); err != nil {
 				return err
 			}
 		}
-		if tx != "" {
-			if err := need(b, &part.transactions, part.Transactions, id, tx, "SELECT state FROM transactions WHERE branch = ? AND tx = ?"); err != nil {
-				return err
-			}
+		if err := need(b, part, part.Transactions, kindTransaction, tx); err != nil {
+			return err
+		}
+		if err := need(b, part, part.Transfers, kindTransfer, domain.TouchedTransfer(e)); err != nil {
+			return err
+		}
+		if err := need(b, part, part.Devices, kindDevice, domain.TouchedDevice(e)); err != nil {
+			return err
 		}
 		if err := part.Evolve(e); err != nil {
 			return err
@@ -100,7 +110,7 @@ func (b *branches) part(id string) (*branchPart, error) {
 	if p, ok := b.held[id]; ok {
 		return p, nil
 	}
-	p := &branchPart{Branch: domain.NewBranch(id), products: parts{known: map[string]bool{}}, transactions: parts{known: map[string]bool{}}}
+	p := &branchPart{Branch: domain.NewBranch(id), known: map[partKey]bool{}}
 	_, err := b.file.writer.one(context.Background(), func(r row) error {
 		p.Name, p.Status, p.version = r.text(0), r.text(1), uint64(r.int(2))
 		return nil
@@ -112,40 +122,45 @@ func (b *branches) part(id string) (*branchPart, error) {
 	return p, nil
 }
 
-// need has a row in memory, if it exists, and marks it as changed.
-func need[S any](b *branches, p *parts, rows map[string]*S, branch, id, query string) error {
-	changed, known := p.known[id]
+// need has a part in memory, if it exists, and marks it as changed. The empty
+// id is none.
+func need[S any](b *branches, p *branchPart, rows map[string]*S, kind, id string) error {
+	if id == "" {
+		return nil
+	}
+	k := partKey{kind, id}
+	changed, known := p.known[k]
 	if !known {
 		b.rows++
 		if _, err := b.file.writer.one(context.Background(), func(r row) error {
 			s := new(S)
 			rows[id] = s
 			return json.Unmarshal([]byte(r.text(0)), s)
-		}, query, branch, id); err != nil {
-			return fmt.Errorf("load %s of branch %s: %w", id, branch, err)
+		}, "SELECT state FROM parts WHERE branch = ? AND kind = ? AND id = ?", p.ID, kind, id); err != nil {
+			return fmt.Errorf("load %s %s of branch %s: %w", kind, id, p.ID, err)
 		}
 	}
 	if !changed {
-		p.known[id] = true
-		p.changed = append(p.changed, id)
+		p.known[k] = true
+		p.dirty = append(p.dirty, k)
 	}
 	return nil
 }
 
 // flush writes what was changed and lets go of what is too much.
 func (b *branches) flush() error {
-	w := b.file.writer
 	for _, p := range b.changed {
 		p.changed = false
-		if err := w.exec("INSERT OR REPLACE INTO branches VALUES (?, ?, ?, ?)", p.ID, p.Name, p.Status, int64(p.version)); err != nil {
+		if err := b.file.writer.exec("INSERT OR REPLACE INTO branches VALUES (?, ?, ?, ?)", p.ID, p.Name, p.Status, int64(p.version)); err != nil {
 			return err
 		}
-		if err := keep(w, &p.products, p.Products, p.ID, "INSERT OR REPLACE INTO products VALUES (?, ?, ?)"); err != nil {
-			return err
+		for _, k := range p.dirty {
+			p.known[k] = false
+			if err := b.keep(p, k); err != nil {
+				return fmt.Errorf("keep %s %s of branch %s: %w", k.kind, k.id, p.ID, err)
+			}
 		}
-		if err := keep(w, &p.transactions, p.Transactions, p.ID, "INSERT OR REPLACE INTO transactions VALUES (?, ?, ?)"); err != nil {
-			return err
-		}
+		p.dirty = p.dirty[:0]
 	}
 	b.changed = b.changed[:0]
 	if b.rows > maxBranchRows {
@@ -154,20 +169,24 @@ func (b *branches) flush() error {
 	return nil
 }
 
-// keep writes the changed rows of one kind.
-func keep[S any](w *conn, p *parts, rows map[string]*S, branch, query string) error {
-	for _, id := range p.changed {
-		p.known[id] = false
-		raw, err := json.Marshal(rows[id])
-		if err != nil {
-			return fmt.Errorf("encode %s of branch %s: %w", id, branch, err)
-		}
-		if err := w.exec(query, branch, id, string(raw)); err != nil {
-			return err
-		}
+// keep writes a part.
+func (b *branches) keep(p *branchPart, k partKey) error {
+	var state any
+	switch k.kind {
+	case kindProduct:
+		state = p.Products[k.id]
+	case kindTransaction:
+		state = p.Transactions[k.id]
+	case kindTransfer:
+		state = p.Transfers[k.id]
+	case kindDevice:
+		state = p.Devices[k.id]
 	}
-	p.changed = p.changed[:0]
-	return nil
+	raw, err := json.Marshal(state)
+	if err != nil {
+		return err
+	}
+	return b.file.writer.exec("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", p.ID, k.kind, k.id, string(raw))
 }
 
 func (b *branches) forget() error {

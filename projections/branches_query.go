@@ -79,10 +79,24 @@ func (s *Set) LoadBranch(ctx context.Context, stream string) (domain.State, uint
 		}, "SELECT name, status, version FROM branches WHERE branch = ?", id); err != nil {
 			return err
 		}
-		if err := loadRows(ctx, v, state.Products, "SELECT product, state FROM products WHERE branch = ?", id); err != nil {
-			return err
-		}
-		return loadRows(ctx, v, state.Transactions, "SELECT tx, state FROM transactions WHERE branch = ?", id)
+		return v.query(ctx, func(r row) error {
+			kind, id, raw := r.text(0), r.text(1), []byte(r.text(2))
+			var err error
+			switch kind {
+			case kindProduct:
+				err = loadPart(state.Products, id, raw)
+			case kindTransaction:
+				err = loadPart(state.Transactions, id, raw)
+			case kindTransfer:
+				err = loadPart(state.Transfers, id, raw)
+			case kindDevice:
+				err = loadPart(state.Devices, id, raw)
+			}
+			if err != nil {
+				return fmt.Errorf("decode %s %s: %w", kind, id, err)
+			}
+			return nil
+		}, "SELECT kind, id, state FROM parts WHERE branch = ?", id)
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("load %q: %w", stream, err)
@@ -91,13 +105,8 @@ func (s *Set) LoadBranch(ctx context.Context, stream string) (domain.State, uint
 	return state, version, nil
 }
 
-func loadRows[S any](ctx context.Context, v *snapshot, into map[string]*S, query, branch string) error {
-	return v.query(ctx, func(r row) error {
-		s := new(S)
-		into[r.text(0)] = s
-		if err := json.Unmarshal([]byte(r.text(1)), s); err != nil {
-			return fmt.Errorf("decode the state of %s: %w", r.text(0), err)
-		}
-		return nil
-	}, query, branch)
+func loadPart[S any](into map[string]*S, id string, raw []byte) error {
+	s := new(S)
+	into[id] = s
+	return json.Unmarshal(raw, s)
 }

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestReadModelsAgreeWithTheStateThatDecided(t *testing.T) {
 	for seed := range uint64(8) {
 		shop := newShop(t)
-		shop.trade(rand.New(rand.NewPCG(seed, 1)), 600)
+		shop.trade(rand.New(rand.NewPCG(seed, 1)), 800)
 		r := run(t, config(t.TempDir(), shop.log))
 		r.settle(shop.log)
 		for stream, state := range shop.states {
@@ -51,6 +51,9 @@ func agrees(t *testing.T, r *running, stream string, branch *domain.Branch) {
 	log := r.config.Log.(*memlog)
 	if want := log.version(stream); version != want {
 		t.Fatalf("version of %s is %d, want %d", stream, version, want)
+	}
+	if branch.Status != "" && (len(branch.Transfers) == 0 || len(branch.Devices) == 0) {
+		t.Errorf("%s has %d transfers and %d devices: the history is too poor", stream, len(branch.Transfers), len(branch.Devices))
 	}
 	low := map[string]bool{}
 	for id, want := range branch.Products {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,15 +29,20 @@ func newShop(t testing.TB) *shop {
 	return &shop{t: t, log: newMemlog(), states: map[string]domain.State{}, now: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}
 }
 
-// do carries a command out; it returns the commit or the rejection.
+// do carries a command out, and what follows from it; it returns the commit or
+// the rejection.
 func (s *shop) do(commandType, branch string, body any) (*domain.Commit, *domain.Rejection) {
 	s.t.Helper()
 	s.n++
 	s.now = s.now.Add(997 * time.Millisecond)
-	c := domain.Command{ID: fmt.Sprintf("c%d", s.n), Type: commandType, BranchID: branch, Identity: boss, At: s.now, Body: body}
+	return s.decide(domain.Command{ID: fmt.Sprintf("c%d", s.n), Type: commandType, BranchID: branch, Identity: boss, At: s.now, Body: body})
+}
+
+func (s *shop) decide(c domain.Command) (*domain.Commit, *domain.Rejection) {
+	s.t.Helper()
 	stream, err := domain.StreamOf(c)
 	if err != nil {
-		s.t.Fatalf("stream of %s: %v", commandType, err)
+		s.t.Fatalf("stream of %s: %v", c.Type, err)
 	}
 	state := s.states[stream]
 	if state == nil {
@@ -50,14 +57,26 @@ func (s *shop) do(commandType, branch string, body any) (*domain.Commit, *domain
 	}
 	commit, err := domain.NewCommit(stream, s.log.version(stream)+1, c, d)
 	if err != nil {
-		s.t.Fatalf("commit of %s: %v", commandType, err)
+		s.t.Fatalf("commit of %s: %v", c.Type, err)
 	}
 	if err := s.log.Append(context.Background(), commit); err != nil {
-		s.t.Fatalf("append %s: %v", commandType, err)
+		s.t.Fatalf("append %s: %v", c.Type, err)
 	}
 	for i := range commit.Events {
 		if err := state.Evolve(&commit.Events[i]); err != nil {
-			s.t.Fatalf("evolve %s: %v", commandType, err)
+			s.t.Fatalf("evolve %s: %v", c.Type, err)
+		}
+	}
+	for i := range commit.Events {
+		follow, err := domain.FollowUps(&commit.Events[i])
+		if err != nil {
+			s.t.Fatalf("what follows from %s: %v", c.Type, err)
+		}
+		for _, next := range follow {
+			next.At = s.now
+			if _, rejection := s.decide(next); rejection != nil {
+				s.t.Fatalf("%s: %v", next.Type, rejection)
+			}
 		}
 	}
 	return commit, nil
@@ -115,7 +134,7 @@ func (s *shop) trade(r *rand.Rand, n int) {
 		name := fmt.Sprintf("Näme %d", r.IntN(100))
 		quantity := 1 + r.Int64N(20)
 		minStock := r.Int64N(30)
-		switch r.IntN(16) {
+		switch r.IntN(20) {
 		case 0:
 			s.try(domain.CommandOpenBranch, branch, domain.OpenBranch{BranchID: branch, Name: name})
 		case 1:
@@ -168,7 +187,28 @@ func (s *shop) trade(r *rand.Rand, n int) {
 				set.Lines = []domain.RefundRequestLine{{ProductID: product, Quantity: 1}}
 			}
 			s.try(domain.CommandSetTransactionStatus, branch, set)
-		case 15:
+		case 15, 16:
+			s.try(domain.CommandDispatchTransfer, branch, domain.DispatchTransfer{
+				ToBranchID: pick("b0", "b1", "b2", "b3"), Lines: []domain.TransferLine{{ProductID: product, Quantity: quantity}},
+			})
+		case 17:
+			state, ok := s.states[domain.StreamOfBranch(branch)].(*domain.Branch)
+			if !ok || len(state.Transfers) == 0 {
+				continue
+			}
+			id := slices.Sorted(maps.Keys(state.Transfers))[r.IntN(len(state.Transfers))]
+			if r.IntN(3) == 0 {
+				s.try(domain.CommandCancelTransfer, branch, domain.CancelTransfer{TransferID: id})
+			} else {
+				s.try(domain.CommandReceiveTransfer, branch, domain.ReceiveTransfer{TransferID: id})
+			}
+		case 18:
+			from := int64(s.n)
+			s.try(domain.CommandSubmitSync, branch, domain.SubmitSync{DeviceID: pick("d1", "d2"), FromSeq: from, Operations: []domain.SyncOperation{
+				{Seq: from, Lines: []domain.TransactionLine{{ProductID: product, Quantity: quantity}}, OccurredAt: s.now.Add(-30 * time.Hour).Format(domain.TimestampFormat)},
+				{Seq: from + 1, Lines: []domain.TransactionLine{{ProductID: "p1", Quantity: 1}}, OccurredAt: s.now.Add(-29 * time.Hour).Format(domain.TimestampFormat)},
+			}})
+		case 19:
 			user := fmt.Sprintf("u%d", r.IntN(5))
 			s.try(domain.CommandSetUser, "", domain.SetUser{
 				UserID: user, Role: pick(domain.RoleStaff, domain.RoleManager), Branches: []string{branch}, Disabled: r.IntN(4) == 0, Name: name,
