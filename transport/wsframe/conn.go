@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -37,7 +39,18 @@ type Options struct {
 	// OnPing is called on the reading goroutine for each WebSocket ping. If it
 	// returns false the connection is aborted. nil allows any number.
 	OnPing func() bool
+
+	// OnPong is called on the reading goroutine for each WebSocket pong.
+	OnPong func()
+
+	// ProtocolErrorCode is the close code for a peer that breaks RFC 6455.
+	// Zero means 1002.
+	ProtocolErrorCode websocket.StatusCode
 }
+
+// ErrProtocol is wrapped in [Conn.Read]'s error when the peer broke RFC 6455:
+// bits, opcodes or a sequence of frames that may not be.
+var ErrProtocol = errors.New("peer breaks the WebSocket protocol")
 
 func (o *Options) setDefaults() {
 	if o.ReadLimit == 0 {
@@ -58,6 +71,9 @@ func (o *Options) setDefaults() {
 type Conn struct {
 	ws  *websocket.Conn
 	raw *rawConn
+
+	// messages counts messages, twice: odd while one is being read.
+	messages atomic.Uint64
 }
 
 // Accept answers the WebSocket handshake. It checks no origin: that is the
@@ -74,6 +90,9 @@ func Accept(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 	pings := &pings{allow: o.OnPing}
 	if o.OnPing != nil {
 		accept.OnPingReceived = pings.received
+	}
+	if heard := o.OnPong; heard != nil {
+		accept.OnPongReceived = func(context.Context, []byte) { heard() }
 	}
 	ws, err := websocket.Accept(h, r, accept)
 	if err != nil {
@@ -110,11 +129,24 @@ func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 // Read waits for the next message. The caller may keep what it returns and
 // must not write to it. It is not checked to be UTF-8. Read must not be called
 // concurrently.
+//
+// Errors: websocket.ErrMessageTooBig, a close frame (see [CloseStatus]),
+// [ErrProtocol], and those of the network.
 func (c *Conn) Read() (Opcode, []byte, error) {
+	op, data, err := c.read()
+	if err != nil && !c.raw.failed && !errors.Is(err, net.ErrClosed) && !errors.Is(err, websocket.ErrMessageTooBig) && CloseStatus(err) == -1 {
+		err = fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return op, data, err
+}
+
+func (c *Conn) read() (Opcode, []byte, error) {
 	typ, r, err := c.ws.Reader(context.Background())
 	if err != nil {
 		return 0, nil, err
 	}
+	c.messages.Add(1)
+	defer c.messages.Add(1)
 	// A message is gathered in a buffer that all connections share and is then
 	// copied at its true size, so that an idle connection holds none and a
 	// retained message has no slack.
@@ -147,6 +179,16 @@ func (c *Conn) Read() (Opcode, []byte, error) {
 		return op, single[data[0]], nil
 	}
 	return op, append(make([]byte, 0, len(data)), data...), nil
+}
+
+// Receiving is a number that stands for the message that has begun to come and
+// has not ended, 0 if there is none. A peer that answers pings between the
+// fragments of a message, and never ends it, is told by it.
+func (c *Conn) Receiving() uint64 {
+	if n := c.messages.Load(); n%2 == 1 {
+		return n
+	}
+	return 0
 }
 
 const maxScratch = 64 << 10

@@ -273,12 +273,81 @@ func Test_bad_frames_end_the_connection(t *testing.T) {
 				a := accept(t, Options{ReadLimit: 1000}, "")
 				go func() { _, _ = io.Copy(io.Discard, a.reader) }()
 				go func() { _, _ = io.WriteString(a.client, bytes) }()
-				if _, data, err := a.conn.Read(); err == nil {
-					t.Errorf("read %q, want an error", data)
+				_, _, err := a.conn.Read()
+				if want := name != "over the limit"; err == nil || errors.Is(err, ErrProtocol) != want {
+					t.Errorf("read ended with %v, want a protocol error: %v", err, want)
 				}
 			})
 		})
 	}
+}
+
+func Test_what_is_no_fault_of_the_protocol_is_no_protocol_error(t *testing.T) {
+	for name, end := range map[string]func(a *accepted){
+		"close frame": func(a *accepted) { _, _ = io.WriteString(a.client, masked(opClose, "\x03\xe8")) },
+		"hang-up":     func(a *accepted) { _ = a.client.Close() },
+		"aborted":     func(a *accepted) { a.conn.Abort() },
+		"shut down":   func(a *accepted) { _ = a.conn.Shutdown(4401, "", time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := accept(t, Options{}, "")
+				go func() { _, _ = io.Copy(io.Discard, a.reader) }()
+				go end(a)
+				if _, _, err := a.conn.Read(); err == nil || errors.Is(err, ErrProtocol) {
+					t.Errorf("read ended with %v, want no protocol error", err)
+				}
+			})
+		})
+	}
+}
+
+func Test_protocol_errors_are_told_with_the_code_wanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := accept(t, Options{ProtocolErrorCode: 4400}, "")
+		go func() { _, _ = io.WriteString(a.client, "\xf1\x80\x00\x00\x00\x00") }()
+		read := make(chan error, 1)
+		go func() {
+			_, _, err := a.conn.Read()
+			read <- err
+		}()
+		var head [4]byte
+		if _, err := io.ReadFull(a.reader, head[:]); err != nil || head[0] != 0x88 || head[2] != 4400>>8 || head[3] != 4400&0xff {
+			t.Errorf("got %x, %v, want a close frame with 4400", head, err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, a.reader) }()
+		<-read
+	})
+}
+
+func Test_pongs_and_half_read_messages_are_seen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pongs := make(chan struct{}, 1)
+		a := accept(t, Options{OnPong: func() { pongs <- struct{}{} }}, "")
+		go func() { _, _, _ = a.conn.Read() }()
+		send := func(bytes string) {
+			if _, err := io.WriteString(a.client, bytes); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		send(masked(0xa, "x"))
+		<-pongs
+		if n := a.conn.Receiving(); n != 0 {
+			t.Errorf("receiving %d before a message, want 0", n)
+		}
+		send("\x01\x80\x00\x00\x00\x00")
+		begun := a.conn.Receiving()
+		send("\x00\x80\x00\x00\x00\x00" + masked(0xa, ""))
+		<-pongs
+		if n := a.conn.Receiving(); begun == 0 || n != begun {
+			t.Errorf("receiving %d, then %d, want the same message", begun, n)
+		}
+		send("\x80\x80\x00\x00\x00\x00")
+		if n := a.conn.Receiving(); n != 0 {
+			t.Errorf("receiving %d after the message, want 0", n)
+		}
+	})
 }
 
 func Test_many_tiny_fragments_are_one_message_within_the_limit(t *testing.T) {

@@ -22,7 +22,10 @@ var ErrNoProgress = errors.New("no progress within the write timeout")
 type rawConn struct {
 	net.Conn
 	prefix  []byte // bytes net/http had read ahead; the reader's
+	failed  bool   // reading, or a write for the reader, failed; the reader's
 	timeout time.Duration
+	// protocolError is sent in place of 1002 unless it is 0.
+	protocolError websocket.StatusCode
 
 	writing sync.Mutex // held while bytes go to the kernel
 
@@ -43,7 +46,9 @@ func (c *rawConn) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	c.failed = c.failed || err != nil
+	return n, err
 }
 
 // Write takes a control frame from websocket.Conn.
@@ -54,6 +59,12 @@ func (c *rawConn) Read(p []byte) (int, error) {
 // that wait only the last is sent, which RFC 6455 section 5.5.3 allows. A close
 // frame is the last thing that happens, and is waited for.
 func (c *rawConn) Write(p []byte) (int, error) {
+	n, err := c.writeControl(p)
+	c.failed = c.failed || err != nil
+	return n, err
+}
+
+func (c *rawConn) writeControl(p []byte) (int, error) {
 	last := len(p) > 0 && Opcode(p[0]&^fin) == opClose
 	c.mu.Lock()
 	if c.closed {
@@ -67,6 +78,9 @@ func (c *rawConn) Write(p []byte) (int, error) {
 		return len(p), c.writeWaiting()
 	}
 	c.mu.Unlock()
+	if c.protocolError != 0 && len(p) >= 4 && binary.BigEndian.Uint16(p[2:]) == uint16(websocket.StatusProtocolError) {
+		binary.BigEndian.PutUint16(p[2:], uint16(c.protocolError)) // p is coder/websocket's buffer, done with
+	}
 	c.hurry(closeTimeout)
 	c.writing.Lock()
 	defer c.writing.Unlock()
