@@ -66,7 +66,8 @@ func Test_stock_adjust_bulk(t *testing.T) {
 			},
 			result: BulkResult{Mode: BulkPerLine, Applied: 2, Rejected: 3, Lines: []BulkLine{
 				done(0, "tea", 2, 3), short(1, "tea", 2, 3), unknown(2),
-				{Index: 3, ProductID: "cup", Code: CodeProductDeleted, Message: "product cup was deleted"}, done(4, "tea", 0, 4),
+				{Index: 3, ProductID: "cup", Code: CodeProductDeleted, Message: "product cup was deleted"},
+				done(4, "tea", 0, 4),
 			}},
 		},
 		"per_line_with_no_good_one": {

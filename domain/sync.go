@@ -252,22 +252,20 @@ func (s *syncing) finish() Decision {
 
 // notification tells the branch which products have less than nothing.
 func (s *syncing) notification() SystemNotification {
-	var names strings.Builder
-	for i, id := range s.conflicts {
-		if i == maxShownConflicts {
-			fmt.Fprintf(&names, " and %d more", len(s.conflicts)-i)
-			break
-		}
-		if i > 0 {
-			names.WriteString(", ")
-		}
-		fmt.Fprintf(&names, "%s (%d)", id, s.after.product(id).Stock)
+	shown := s.conflicts[:min(len(s.conflicts), maxShownConflicts)]
+	products := make([]string, len(shown))
+	for i, id := range shown {
+		products[i] = fmt.Sprintf("%s (%d)", id, s.after.product(id).Stock)
+	}
+	names := strings.Join(products, ", ")
+	if more := len(s.conflicts) - len(shown); more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
 	}
 	return SystemNotification{
 		NotificationID: madeID(s.command, "notification"), Severity: SeverityWarning, Audience: RoomOfBranch(s.branch.ID),
 		Title: "Stock below zero after offline sales",
 		Message: fmt.Sprintf("%d sale(s) that device %s made offline took more than there was. Please count: %s.",
-			s.status.Conflicted, s.status.DeviceID, names.String()),
+			s.status.Conflicted, s.status.DeviceID, names),
 	}
 }
 

@@ -27,9 +27,11 @@ func newWorld(t *rapid.T, ids ...string) *world {
 	w := &world{t: t, branches: map[string]*Branch{}, commands: map[string]*Commit{}, pending: map[string]Command{}}
 	for _, id := range ids {
 		w.state(StreamOfBranch(id))
-		w.submit(Command{Type: CommandOpenBranch, BranchID: id, Body: OpenBranch{BranchID: id, Name: id}})
-		w.submit(Command{Type: CommandCreateProduct, BranchID: id, Body: product("p0", NegativeDeny)})
-		w.submit(Command{Type: CommandCreateProduct, BranchID: id, Body: product("p1", NegativeAllow)})
+		for _, body := range []any{OpenBranch{BranchID: id, Name: id}, product("p0", NegativeDeny), product("p1", NegativeAllow)} {
+			if _, r := w.submit(Command{Type: typeOf(body), BranchID: id, Body: body}); r != nil {
+				t.Fatal(r)
+			}
+		}
 	}
 	return w
 }
