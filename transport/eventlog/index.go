@@ -3,6 +3,7 @@ package eventlog
 import (
 	"crypto/sha256"
 	"database/sql/driver"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,8 +44,8 @@ INSERT INTO covered VALUES (0, 0);
 // their records fill 12, and two thirds of the time went there. As the index
 // can always be made again from the log, its transactions need not be those of
 // the log: entries go in (and conflicts come out) with each append, in memory,
-// and reach the file many at a time. What is not in the file yet is in
-// tail, for readers; after a crash Open reads it from the log.
+// and reach the file many at a time. What is not in the file yet is in tail, for
+// readers; after a crash Open reads it from the log.
 //
 // The writer owns it, except for tail.
 type index struct {
@@ -64,12 +65,11 @@ type index struct {
 // the index starts over.
 const restartEvery = 8
 
-// commandKey is the key of a command: the first half of the SHA-256 of user and
-// command id. 128 bits don't collide, not even on purpose.
+// commandKey is the key of a command: the first half of the SHA-256 of the user's
+// length, user and command id. 128 bits don't collide, not even on purpose.
 func commandKey(userID, commandID string) [16]byte {
-	buf := make([]byte, 0, 128)
+	buf := binary.AppendUvarint(make([]byte, 0, 128), uint64(len(userID)))
 	buf = append(buf, userID...)
-	buf = append(buf, 0)
 	buf = append(buf, commandID...)
 	sum := sha256.Sum256(buf)
 	return [16]byte(sum[:16])

@@ -67,7 +67,10 @@ var appendTests = []test{
 		c, d := commit("branch/b1", 3, "1x", 1), commit("branch/b1", 4, "x", 1)
 		c.UserID, d.UserID = "u", "u1"
 		g.append(c, d)
-		g.length(4)
+		e, f := commit("branch/b1", 5, "b\x00c", 1), commit("branch/b1", 6, "c", 1)
+		e.UserID, f.UserID = "a", "a\x00b"
+		g.append(e, f)
+		g.length(6)
 	}},
 	{"no_command_id_is_never_a_duplicate", func(g *given) {
 		g.append(commit("alerts/b1", 1, "", 1), commit("alerts/b1", 2, "", 1))
