@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,80 +21,142 @@ import (
 	"bms/transport/auth"
 )
 
-// benchClients is set in the environment of the process that holds the
-// clients: the node's address and their number.
-const benchClients = "BENCH_CLIENTS"
+// benchClients are Socket.IO clients over WebSocket in a process of their own,
+// so that what the node takes can be told from what they take.
+type benchClients struct {
+	process *exec.Cmd
+	stdin   io.WriteCloser
+	stdout  *bufio.Reader
+}
+
+// benchClientsOf is set, to "address count", in the environment of that
+// process.
+const benchClientsOf = "BENCH_CLIENTS_OF"
 
 func init() {
-	if what := os.Getenv(benchClients); what != "" {
-		var addr string
-		var count int
-		_, err := fmt.Sscan(what, &addr, &count)
-		if err == nil {
-			err = holdConnections(addr, count)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	of := os.Getenv(benchClientsOf)
+	if of == "" {
+		return
 	}
+	addr, count, _ := strings.Cut(of, " ")
+	n, err := strconv.Atoi(count)
+	if err == nil {
+		err = runClients(addr, n)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
-// startClients starts a process with so many clients, staff of the branch b1,
-// and returns when all are connected. They read whatever comes.
-func startClients(b *testing.B, addr string, count int) (hangUp func()) {
+// connectClients starts so many clients, staff of branch b1, and returns when
+// all are connected.
+func connectClients(b *testing.B, addr string, count int) *benchClients {
 	b.Helper()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", benchClients, addr, count))
-	child.Stderr = os.Stderr
-	stdin, err := child.StdinPipe()
+	c := &benchClients{process: exec.Command(os.Args[0])}
+	c.process.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", benchClientsOf, addr, count))
+	c.process.Stderr = os.Stderr
+	stdout, err := c.process.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
 	}
-	stdout, err := child.StdoutPipe()
-	if err != nil {
+	if c.stdin, err = c.process.StdinPipe(); err != nil {
 		b.Fatal(err)
 	}
-	if err := child.Start(); err != nil {
+	c.stdout = bufio.NewReader(stdout)
+	if err := c.process.Start(); err != nil {
 		b.Fatal(err)
 	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil || line != "connected\n" {
-		b.Fatalf("the clients' process says %q, %v", line, err)
-	}
-	return func() {
-		stdin.Close()
-		if err := child.Wait(); err != nil {
-			b.Errorf("the clients' process: %v", err)
-		}
+	c.expect(b, "connected")
+	return c
+}
+
+func (c *benchClients) expect(b *testing.B, want string) {
+	b.Helper()
+	if line, err := c.stdout.ReadString('\n'); err != nil || line != want+"\n" {
+		b.Fatalf("the clients say %q, %v; want %q", line, err, want)
 	}
 }
 
-// holdConnections opens the connections, says so, and answers pings until
-// stdin ends.
-func holdConnections(addr string, count int) error {
+// await returns when the clients have got so many events since they connected,
+// counted over all of them.
+func (c *benchClients) await(b *testing.B, total int) {
+	b.Helper()
+	fmt.Fprintln(c.stdin, total)
+	c.expect(b, "got "+strconv.Itoa(total))
+}
+
+func (c *benchClients) hangUp(b *testing.B) {
+	b.Helper()
+	c.stdin.Close()
+	if err := c.process.Wait(); err != nil {
+		b.Errorf("the clients: %v", err)
+	}
+}
+
+// runClients is the process of the clients: it connects them, says so, and
+// then for each number on stdin says when so many events have come.
+func runClients(addr string, count int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	events := newCounter()
 	var connecting errgroup.Group
 	connecting.SetLimit(32)
 	for i := range count {
 		connecting.Go(func() error {
 			conn, err := connectSocketIO(ctx, addr, "u"+strconv.Itoa(i))
-			if err != nil {
-				return err
+			if err == nil {
+				go listen(ctx, conn, events)
 			}
-			conn.SetReadLimit(-1)
-			go answerPings(ctx, conn)
-			return nil
+			return err
 		})
 	}
 	if err := connecting.Wait(); err != nil {
 		return err
 	}
 	fmt.Println("connected")
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return err
+	for {
+		var total int
+		switch _, err := fmt.Fscanln(os.Stdin, &total); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		events.await(total)
+		fmt.Println("got", total)
+	}
+}
+
+// counter counts, and wakes who awaits a number.
+type counter struct {
+	mu      sync.Mutex // guards what follows
+	n, want int
+	reached *sync.Cond
+}
+
+func newCounter() *counter {
+	c := &counter{}
+	c.reached = sync.NewCond(&c.mu)
+	return c
+}
+
+func (c *counter) add() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n++; c.n == c.want {
+		c.reached.Signal()
+	}
+}
+
+func (c *counter) await(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.want = n
+	for c.n < n {
+		c.reached.Wait()
+	}
 }
 
 // connectSocketIO opens a connection to /ws as socket.io-client does, and
@@ -130,13 +194,16 @@ func connectSocketIO(ctx context.Context, addr, user string) (*websocket.Conn, e
 	return conn, nil
 }
 
-func answerPings(ctx context.Context, conn *websocket.Conn) {
+// listen answers pings and counts events until the connection ends.
+func listen(ctx context.Context, conn *websocket.Conn, events *counter) {
 	for {
 		_, message, err := conn.Read(ctx)
 		if err != nil {
 			return
 		}
-		if string(message) == "2" && conn.Write(ctx, websocket.MessageText, []byte("3")) != nil {
+		if string(message) != "2" {
+			events.add()
+		} else if conn.Write(ctx, websocket.MessageText, []byte("3")) != nil {
 			return
 		}
 	}

@@ -26,12 +26,13 @@ func BenchmarkFanOut(b *testing.B) {
 	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
 		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
 	})
-	hangUp := startClients(b, node.addr, fanOutClients)
-	defer hangUp()
+	clients := connectClients(b, node.addr, fanOutClients)
+	defer clients.hangUp(b)
+	got := 0 // events, by each client
 	for name, atOnce := range map[string]int{"one_at_a_time": 1, "saturated": 64} {
 		b.Run(name, func(b *testing.B) {
 			var sent atomic.Int64
-			before := node.app.sockets.hub.Stats().Deliveries
+			before := got
 			cpu := cpuTime(b)
 			b.ResetTimer()
 			var senders errgroup.Group
@@ -47,7 +48,7 @@ func BenchmarkFanOut(b *testing.B) {
 							return err
 						}
 						if atOnce == 1 {
-							node.awaitDeliveries(b, before+uint64(n)*fanOutClients)
+							clients.await(b, (before+int(n))*fanOutClients)
 						}
 					}
 					return nil
@@ -56,22 +57,13 @@ func BenchmarkFanOut(b *testing.B) {
 			if err := senders.Wait(); err != nil {
 				b.Fatal(err)
 			}
-			node.awaitDeliveries(b, before+uint64(b.N)*fanOutClients)
+			got += b.N
+			clients.await(b, got*fanOutClients)
 			b.StopTimer()
 			deliveries := float64(b.N) * fanOutClients
 			b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/1000/deliveries, "cpu-us/delivery")
 			b.ReportMetric(deliveries/b.Elapsed().Seconds(), "deliveries/s")
 		})
-	}
-}
-
-// awaitDeliveries waits until the hub has given out so many frames.
-func (n *testNode) awaitDeliveries(b *testing.B, want uint64) {
-	for n.app.sockets.hub.Stats().Deliveries < want {
-		if b.Context().Err() != nil {
-			b.Fatal("the benchmark ends before all is delivered")
-		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -15,14 +15,13 @@ import (
 const idleConnections = 5000
 
 // BenchmarkIdleConnections is what an idle Socket.IO connection over WebSocket
-// takes of the node's memory: all of the node, with the clients in a process
-// of their own. Kernel buffers are not counted.
+// takes of the node's memory, all of the node. Kernel buffers are not counted.
 func BenchmarkIdleConnections(b *testing.B) {
 	node := startNode(b, b.TempDir())
 	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	for b.Loop() {
 		rss, heap, stack := memory(b)
-		hangUp := startClients(b, node.addr, idleConnections)
+		clients := connectClients(b, node.addr, idleConnections)
 		rssAfter, heapAfter, stackAfter := memory(b)
 		report := func(before, after int64, unit string) {
 			b.ReportMetric(float64(after-before)/idleConnections/1000, unit)
@@ -30,7 +29,7 @@ func BenchmarkIdleConnections(b *testing.B) {
 		report(rss, rssAfter, "rss-KB/conn")
 		report(heap, heapAfter, "heap-KB/conn")
 		report(stack, stackAfter, "stack-KB/conn")
-		hangUp()
+		clients.hangUp(b)
 	}
 }
 
