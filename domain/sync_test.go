@@ -268,8 +268,8 @@ func Test_many_conflicts_are_told_in_one_message(t *testing.T) {
 }
 
 // Test_each_operation_takes_effect_once sends a device's operations in
-// batches that overlap, come twice, in another order, and with pieces left out;
-// then all of them.
+// batches that overlap, come twice, in another order, shuffled, with pieces
+// left out and pieces doubled; then all of them.
 func Test_each_operation_takes_effect_once(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := NewBranch("b1")
@@ -335,6 +335,8 @@ func Test_each_operation_takes_effect_once(t *testing.T) {
 				}
 			}
 			if len(body.Operations) > 0 {
+				twice := rapid.SliceOfN(rapid.SampledFrom(body.Operations), 0, 2).Draw(t, "twice")
+				body.Operations = rapid.Permutation(append(body.Operations, twice...)).Draw(t, "in any order")
 				submit(i, body)
 			}
 		}
