@@ -29,6 +29,7 @@ type writer struct {
 	group   []*record // scratch: what the plan appends
 	offsets []*offset
 	entries []indexEntry
+	failing bool  // the last transaction failed
 	written int64 // bytes since the last checkpoint was asked for
 }
 
@@ -118,7 +119,10 @@ func (w *writer) write(calls []*call) {
 		observe(Transaction{Commits: len(w.group), Took: time.Since(began), Err: err})
 	}
 	if err != nil {
-		w.log.config.Logger.Error("append failed", "calls", len(calls), "error", err)
+		if !w.failing { // once, not for every group of a full disk
+			w.log.config.Logger.Error("log takes no commits", "error", err)
+		}
+		w.failing = true
 		err = fmt.Errorf("%w: %w", domain.ErrLogUnavailable, err)
 		if w.conn == nil {
 			// Whoever now asks the log what has become of it should
@@ -127,6 +131,10 @@ func (w *writer) write(calls []*call) {
 		}
 	} else {
 		w.publish()
+		if w.failing && len(w.group) > 0 {
+			w.log.config.Logger.Info("log takes commits again")
+			w.failing = false
+		}
 	}
 	for i, c := range calls {
 		if err != nil {
