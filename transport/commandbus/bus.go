@@ -36,10 +36,10 @@ type Config struct {
 	// Submit hands a command to the one who decides. It must not block and
 	// calls reply exactly once.
 	Submit func(cmd domain.Command, reply func(*domain.Commit, error))
-	// Timeout bounds a Do whose context has no deadline. Zero means
+	// Timeout bounds a Do or Wait whose context has no deadline. Zero means
 	// DefaultTimeout.
 	Timeout time.Duration
-	// Pending bounds the number of Do's that wait; one more is answered
+	// Pending bounds the number of commands under way; one more is answered
 	// "busy". Zero means DefaultPending.
 	Pending int
 	// TracerProvider makes spans for sampled commands. Nil means none; the
@@ -51,7 +51,7 @@ type Config struct {
 // ErrOutcomeUnknown is wrapped in Do's error when no answer came in time.
 var ErrOutcomeUnknown = errors.New("no answer in time: the command may have taken or may yet take effect")
 
-// ErrClosed is wrapped in the error of a Do that Close didn't wait for.
+// ErrClosed is wrapped in the error of a command that Close didn't wait for.
 var ErrClosed = errors.New("command bus is closed")
 
 // Bus carries commands to Config.Submit and answers back.
@@ -102,46 +102,88 @@ func New(cfg Config) (*Bus, error) {
 	return b, nil
 }
 
-// Do sends a command and waits for what it comes to: the commit, once it is
-// durable, or an error. The error is or wraps a *domain.Rejection where the
-// answer is "no"; anything else is a fault.
+// Do sends a command and waits for what it comes to: Begin and Wait. Its
+// context, or Config.Timeout if that has no deadline, bounds both.
+func (b *Bus) Do(ctx context.Context, cmd domain.Command) (*domain.Commit, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	p, err := b.begin(ctx, &cmd)
+	if err != nil {
+		return nil, err
+	}
+	return p.Wait(ctx)
+}
+
+// bound gives a context without a deadline one.
+func (b *Bus) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, b.cfg.Timeout)
+}
+
+// Pending is a command that was sent. Wait must be called, once.
+type Pending struct {
+	bus  *Bus
+	id   string
+	wait chan answer
+}
+
+// Begin sends a command and returns when it has its place: commands of one
+// stream that one goroutine begins are decided in that order. With an error
+// the command was not sent, or is as good as not sent: as the error of Wait
+// says. While the queue is full Begin waits, bounded by ctx.
+func (b *Bus) Begin(ctx context.Context, cmd domain.Command) (*Pending, error) {
+	p, err := b.begin(ctx, &cmd)
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+func (b *Bus) begin(ctx context.Context, cmd *domain.Command) (Pending, error) {
+	p := Pending{bus: b, id: uuid.NewString()}
+	msg, err := encode(p.id, cmd)
+	if err != nil {
+		return Pending{}, err
+	}
+	msg.SetContext(ctx)
+
+	p.wait = b.waits.Get().(chan answer)
+	if no := b.replies.expect(p.id, p.wait); no != nil {
+		b.waits.Put(p.wait)
+		return Pending{}, no
+	}
+	end := b.tracing.publishing(ctx, msg, cmd.Type)
+	err = b.cfg.Publisher.Publish(b.cfg.Topic, msg)
+	end(err)
+	if err != nil && b.replies.take(p.id) != nil {
+		b.waits.Put(p.wait)
+		return Pending{}, publishError(ctx, cmd.Type, err)
+	}
+	return p, nil // also if publishing failed and there is an answer all the same
+}
+
+// Wait waits for what the command comes to: the commit, once it is durable, or
+// an error. The error is or wraps a *domain.Rejection where the answer is
+// "no"; anything else is a fault.
 //
 // When the context ends first (or Config.Timeout, if it has no deadline), the
 // command may still take effect. The error then wraps ErrOutcomeUnknown, the
 // context's error and a "log_unavailable" rejection that asks the caller to
 // come again with the same id.
-func (b *Bus) Do(ctx context.Context, cmd domain.Command) (*domain.Commit, error) {
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, b.cfg.Timeout)
-		defer cancel()
-	}
-	id := uuid.NewString()
-	msg, err := encode(id, &cmd)
-	if err != nil {
-		return nil, err
-	}
-	msg.SetContext(ctx)
-
-	wait := b.waits.Get().(chan answer)
-	if no := b.replies.expect(id, wait); no != nil {
-		b.waits.Put(wait)
-		return nil, no
-	}
-	end := b.tracing.publishing(ctx, msg, cmd.Type)
-	err = b.cfg.Publisher.Publish(b.cfg.Topic, msg)
-	end(err)
-	if err != nil {
-		return b.give(id, wait, publishError(ctx, cmd.Type, err))
-	}
+func (p *Pending) Wait(ctx context.Context) (*domain.Commit, error) {
+	b := p.bus
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
 	select {
-	case a := <-wait:
-		b.waits.Put(wait)
+	case a := <-p.wait:
+		b.waits.Put(p.wait)
 		return a.commit, a.err
 	case <-ctx.Done():
-		return b.give(id, wait, outcomeUnknown(ctx.Err()))
+		return b.give(p.id, p.wait, outcomeUnknown(ctx.Err()))
 	case <-b.closing:
-		return b.give(id, wait, outcomeUnknown(ErrClosed))
+		return b.give(p.id, p.wait, outcomeUnknown(ErrClosed))
 	}
 }
 
@@ -169,7 +211,7 @@ func outcomeUnknown(cause error) error {
 	return fmt.Errorf("%w: %w: %w", ErrOutcomeUnknown, cause, no)
 }
 
-// Pending is the number of Do's that wait for an answer.
+// Pending is the number of commands that wait for an answer.
 func (b *Bus) Pending() int { return b.replies.len() }
 
 // Run hands commands on until the context ends or Close is called; then it
@@ -229,8 +271,8 @@ func (b *Bus) handle(msg *message.Message) {
 }
 
 // Close takes no more commands ("draining"), waits until those under way are
-// answered or the context ends, and makes Run return. In the latter case each
-// Do still waiting returns at once, with ErrOutcomeUnknown and ErrClosed, and
+// answered or the context ends, and makes Run return. In the latter case who
+// still waits gets ErrOutcomeUnknown and ErrClosed at once, and
 // Close returns the context's error. It may be called any number of times.
 func (b *Bus) Close(ctx context.Context) error {
 	var err error

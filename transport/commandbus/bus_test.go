@@ -213,6 +213,48 @@ func Test_commands_of_one_goroutine_are_handed_on_in_order(t *testing.T) {
 	})
 }
 
+func Test_commands_that_are_begun_before_an_answer_are_in_order(t *testing.T) {
+	const count = 100
+	var (
+		mu  sync.Mutex
+		got []string
+	)
+	answers := make(chan func(), count)
+	b := startBus(t, func(cmd domain.Command, answer reply) {
+		mu.Lock()
+		got = append(got, cmd.ID)
+		mu.Unlock()
+		answers <- func() { accept(cmd, answer) }
+	}, nil)
+	var pending []*Pending
+	var want []string
+	for i := range count {
+		id := strconv.Itoa(i)
+		p, err := b.Begin(t.Context(), adjustment(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending, want = append(pending, p), append(want, id)
+	}
+	for range count {
+		(<-answers)()
+	}
+	for i, p := range pending {
+		commit, err := p.Wait(t.Context())
+		if err != nil || commit.CommandID != want[i] {
+			t.Errorf("command %d: %+v, %v, want its own commit", i, commit, err)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("handed on in the order %v, want %v", got, want)
+	}
+	if n := b.Pending(); n != 0 {
+		t.Errorf("%d pending, want none", n)
+	}
+}
+
 func Test_no_answer_in_time_is_an_unknown_outcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		replies := make(chan reply, 1)
