@@ -82,6 +82,7 @@ type Connection struct {
 	done      chan struct{} // closed by Closed
 	closeOnce sync.Once
 	since     time.Time
+	keeping   sync.Mutex // held while the rooms are kept in SessionStore
 
 	mu       sync.Mutex
 	claims   domain.Identity // as the token says
@@ -284,8 +285,9 @@ func (c *Connection) judgeLocked(at domain.Position) {
 		}
 	}
 	for _, name := range defaults {
-		if _, gone := c.left[name]; !gone && !holds(keep, name) {
-			keep = append(keep, member{room: c.hub.rooms.join(name, c), since: at})
+		_, gone := c.left[name]
+		if own := isOwnRoom(name, c.userID); (!gone || own) && !holds(keep, name) {
+			keep = append(keep, member{room: c.hub.rooms.join(name, c), since: at, hidden: gone})
 		}
 	}
 	c.members = keep

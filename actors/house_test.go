@@ -167,9 +167,14 @@ func (h *house) connect(id domain.Identity, cursor string) (*client, bool) {
 func (h *house) connectSized(id domain.Identity, cursor string, size int) (*client, bool) {
 	h.t.Helper()
 	h.sid++
+	return h.connectAs(fmt.Sprintf("s%d", h.sid), id, cursor, size)
+}
+
+func (h *house) connectAs(sid string, id domain.Identity, cursor string, size int) (*client, bool) {
+	h.t.Helper()
 	c := &client{hub: h.hub, size: size, wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	conn, recovered, err := h.hub.Connect(context.Background(), ConnectRequest{
-		Identity: id, Namespace: domain.NamespaceAll, SID: fmt.Sprintf("s%d", h.sid), Cursor: cursor, Transport: c,
+		Identity: id, Namespace: domain.NamespaceAll, SID: sid, Cursor: cursor, Transport: c,
 	})
 	if err != nil {
 		h.t.Fatalf("connect %s: %v", id.UserID, err)

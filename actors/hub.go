@@ -35,6 +35,10 @@ type HubConfig struct {
 	// first. Nil: nobody has any.
 	Unread func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error)
 
+	// Sessions keeps what clients changed of their rooms, for sessions that
+	// are recovered. Nil: they come back to the automatic ones.
+	Sessions SessionStore
+
 	// TailFrames is how many recent frames a room keeps; 0 means 256.
 	TailFrames int
 	// RecentFrames is how many recent frames of all rooms together are kept
@@ -198,10 +202,19 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 		}
 	}
 
+	var rooms SessionRooms
+	if recovered && h.Sessions != nil {
+		if rooms, err = h.Sessions.Load(ctx, r.SID); err != nil {
+			return nil, false, fmt.Errorf("load the rooms of session %s: %w", r.SID, err)
+		}
+	}
 	c = &Connection{
 		hub: h, transport: r.Transport, sid: r.SID, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
 		places: make(chan struct{}, h.Inbound), done: make(chan struct{}), since: h.now(),
 		claims: r.Identity, user: user, cursor: cursor, left: map[string]struct{}{}, unread: unread,
+	}
+	for _, name := range rooms.Left {
+		c.left[name] = struct{}{}
 	}
 	c.ref = h.System.Spawn("connection", r.SID, 8, c)
 	replaced, ok := h.remember(c)
@@ -216,6 +229,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.judgeLocked(cursor)
+	c.rejoinLocked(rooms.Joined)
 	data, err := json.Marshal(session{
 		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: c.roomsLocked(), Pos: cursor, Recovered: recovered,
 	})

@@ -74,8 +74,13 @@ func (c *Connection) Receive(msg any) {
 			c.refresh(m) // gives its place back itself
 			return
 		}
-		defer c.Release()
-		m.ack(c.changeRoom(m))
+		answer := c.changeRoom(m)
+		if _, done := answer.(okAnswer); done && c.hub.Sessions != nil {
+			c.hub.ran.Go(func() { c.keepRooms(); c.Release(); m.ack(answer) })
+			return
+		}
+		c.Release()
+		m.ack(answer)
 	case refreshed:
 		defer c.Release()
 		m.ack(c.applyRefresh(m))
