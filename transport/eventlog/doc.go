@@ -36,11 +36,19 @@
 //
 // # Measured
 //
-// On two busy cores and a virtual disk whose fdatasync takes 0.11 to 0.19 ms,
-// 64 writers get 45,000 to 64,000 durable commits/s at 15 µs of CPU each, their
-// own included, and 256 get 75,000 to 92,000. With the index in log.db it was
-// 16,000 to 30,000 at 32 µs. A log of a million commits opens in 5 to 17 ms,
-// reads 260,000 to 350,000 commits/s from the file, a stream's last hundred in
-// 0.35 ms, and finds a command in 25 µs, or that there is none in 5 µs. An index
-// is made anew at 125,000 commits/s. See the benchmarks.
+// On two cores and a disk shared with other programs, which kept both busy
+// (load 3 to 14), so that rates differ between runs of the same code by a factor
+// of three and more; CPU time, callers included, does not:
+//
+//	writers  durable commits/s  CPU a commit
+//	1          1,300 –  4,900   85 – 127 µs
+//	8          4,800 – 16,100   27 –  35 µs
+//	64        15,000 – 68,700   13 –  17 µs
+//	256       36,200 – 92,500   12 –  15 µs
+//
+// At 64 writers most runs gave 45,000 and more, the slow ones waited for the
+// disk. Of a million commits: open 5 – 17 ms; read from the file 187,000 –
+// 348,000 commits/s; a stream's last hundred 0.3 – 0.6 ms; find a command 23 –
+// 40 µs, or that there is none 5 µs; make the index anew 8 s, once. See the
+// benchmarks.
 package eventlog

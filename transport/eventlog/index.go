@@ -40,12 +40,12 @@ INSERT INTO covered VALUES (0, 0);
 //
 // It lies in a file of its own because of what a commit costs. An index entry
 // lands on a page of its own more often than not, and the write-ahead log takes
-// whole pages: in one file, 64 appends to 64 branches wrote 150 pages where
-// their records fill 12, and two thirds of the time went there. As the index
-// can always be made again from the log, its transactions need not be those of
-// the log: entries go in (and conflicts come out) with each append, in memory,
-// and reach the file many at a time. What is not in the file yet is in tail, for
-// readers; after a crash Open reads it from the log.
+// whole pages: with 64 writers on 64 branches and random command ids, one file
+// took 2.5 pages and 34 µs of CPU a commit, two take 0.25 pages and 14 µs. As the
+// index can always be made again from the log, its transactions need not be
+// those of the log: entries go in (and conflicts come out) with each append, in
+// memory, and reach the file many at a time. What is not in the file yet is in
+// tail, for readers; after a crash Open reads it from the log.
 //
 // The writer owns it, except for tail.
 type index struct {

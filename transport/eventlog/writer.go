@@ -43,9 +43,7 @@ func (w *writer) open(remake bool) error {
 	if err != nil {
 		return err
 	}
-	// OR ROLLBACK, because without it SQLite keeps a journal to undo a
-	// statement alone. No row can conflict: the sequence is new.
-	insert := "INSERT OR ROLLBACK INTO commits (" + columns + ") VALUES "
+	insert := "INSERT INTO commits (" + columns + ") VALUES "
 	row := "(?,?,?,?,?,?,?,?,?,?,?,?,?)"
 	rows := row
 	for range manyRows - 1 {
