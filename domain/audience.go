@@ -43,6 +43,7 @@ var audience = map[string][]addressee{
 	TypeTransferWithdrawn:        {},
 	TypeTransferReturned:         {},
 	TypeSyncHandled:              {},
+	TypeNotificationsAcked:       {},
 }
 
 // Internal reports whether events of a type are the write side's own: nobody

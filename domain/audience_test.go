@@ -25,6 +25,7 @@ func samples() map[string]*Event {
 		TypeTransferWithdrawn:        sample("b1", TransferWithdrawn{TransferID: "x"}),
 		TypeTransferReturned:         sample("b1", TransferReturned{TransferID: "x"}),
 		TypeSyncHandled:              sample("b1", SyncHandled{DeviceID: "till-1"}),
+		TypeNotificationsAcked:       sample("", NotificationsAcked{UserID: "u1"}),
 	}
 }
 
@@ -81,6 +82,7 @@ func Test_audience(t *testing.T) {
 		"transfer_withdrawn":       {of[TypeTransferWithdrawn], ""},
 		"transfer_returned":        {of[TypeTransferReturned], ""},
 		"sync_handled":             {of[TypeSyncHandled], ""},
+		"notifications_acked":      {of[TypeNotificationsAcked], ""},
 		"unknown_type":             {&Event{Type: "branch:painted", BranchID: "b1"}, ""},
 		"newer_user_version":       {&Event{Type: TypeUserUpdated, Version: 99}, "user-role:admin user-role:manager"},
 	} {

@@ -26,6 +26,7 @@ var bodies = map[string]reflect.Type{
 	CommandSetUser:              reflect.TypeFor[SetUser](),
 	CommandChangeUser:           reflect.TypeFor[ChangeUser](),
 	CommandSendNotification:     reflect.TypeFor[SendNotification](),
+	CommandAckNotifications:     reflect.TypeFor[AckNotifications](),
 }
 
 // shapes is what checkJSON wants to know of the bodies.

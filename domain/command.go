@@ -21,6 +21,7 @@ const (
 	CommandSetUser              = "user.set"
 	CommandChangeUser           = "user.change"
 	CommandSendNotification     = "notification.send"
+	CommandAckNotifications     = "notification.ack"
 )
 
 // Command types of the system's own: what follows from events (FollowUps).
@@ -269,4 +270,10 @@ type SendNotification struct {
 	Title     string `json:"title"`
 	Message   string `json:"message"`
 	ExpiresAt string `json:"expiresAt,omitempty"`
+}
+
+// AckNotifications acknowledges the notifications that were sent to oneself
+// alone, all up to a position.
+type AckNotifications struct {
+	Pos string `json:"pos"`
 }

@@ -3,7 +3,7 @@
 // log that keeps it all.
 //
 // A command is judged by the state of one stream (a branch, a user, the
-// notifications): [State.Decide] answers with the events that follow or with a
+// notifications, an inbox): [State.Decide] answers with the events that follow or with a
 // [Rejection], [State.Evolve] folds an event into the state. Both are pure:
 // the same log gives the same state, byte for byte, on every machine and on
 // every replay. Hence the package has no clock, no randomness, no I/O and no

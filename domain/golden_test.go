@@ -60,6 +60,7 @@ var golden = []struct {
 	{"b2", 1, TransferWithdrawn{TransferID: frozenTransfer, FromBranchID: "b1", ToBranchID: "b2", Lines: []TransferLine{{ProductID: "p1", Quantity: 2}}}},
 	{"b1", 1, TransferReturned{TransferID: frozenTransfer, Lines: []ReturnedLine{{ProductID: "p1", Quantity: 2, WrittenOff: 1}}}},
 	{"b1", 1, SyncHandled{DeviceID: "till-1", Seqs: []SeqRange{{From: 7, To: 9}, {From: 12, To: 12}}}},
+	{"", 1, NotificationsAcked{UserID: "u1", Pos: Position{Epoch: 1767225600000, Seq: 41, Index: 1}}},
 	{"", 1, SystemNotification{
 		NotificationID: "n1", Severity: SeverityCritical, Title: "Closing early", Message: "At five.\nPlease cash up.", Audience: "user-role:staff", ExpiresAt: "2026-02-01T00:00:00.000Z",
 	}},

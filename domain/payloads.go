@@ -211,6 +211,7 @@ var schemas = map[string]struct {
 	TypeTransferWithdrawn:        {1, decode[TransferWithdrawn]},
 	TypeTransferReturned:         {1, decode[TransferReturned]},
 	TypeSyncHandled:              {1, decode[SyncHandled]},
+	TypeNotificationsAcked:       {1, decode[NotificationsAcked]},
 }
 
 func decode[P Payload](data json.RawMessage) (Payload, error) {

@@ -9,6 +9,7 @@ const (
 	TypeTransferWithdrawn  = "transfer:withdrawn"
 	TypeTransferReturned   = "transfer:returned"
 	TypeSyncHandled        = "sync:handled"
+	TypeNotificationsAcked = "notifications:acked"
 )
 
 // TransferDispatched says, in the sending branch, that products have left for
@@ -76,6 +77,13 @@ type SyncHandled struct {
 	Seqs     []SeqRange `json:"seqs"`
 }
 
+// NotificationsAcked says up to where a user has acknowledged the notifications
+// that were sent to him alone.
+type NotificationsAcked struct {
+	UserID string   `json:"userId"`
+	Pos    Position `json:"pos"`
+}
+
 func (TransferDispatched) EventType() string { return TypeTransferDispatched }
 func (TransferAnnounced) EventType() string  { return TypeTransferAnnounced }
 func (TransferRefused) EventType() string    { return TypeTransferRefused }
@@ -83,3 +91,4 @@ func (TransferReceived) EventType() string   { return TypeTransferReceived }
 func (TransferWithdrawn) EventType() string  { return TypeTransferWithdrawn }
 func (TransferReturned) EventType() string   { return TypeTransferReturned }
 func (SyncHandled) EventType() string        { return TypeSyncHandled }
+func (NotificationsAcked) EventType() string { return TypeNotificationsAcked }

@@ -29,6 +29,7 @@ var visibility = map[string]struct {
 	TypeTransferWithdrawn:        {nobody, nobody, nobody, false},
 	TypeTransferReturned:         {nobody, nobody, nobody, false},
 	TypeSyncHandled:              {nobody, nobody, nobody, false},
+	TypeNotificationsAcked:       {nobody, nobody, nobody, false},
 }
 
 // sight says which members of an event's rooms see it.
@@ -67,6 +68,7 @@ var commands = map[string]struct {
 	CommandSetUser:              {false, false, false, false},
 	CommandChangeUser:           {false, false, false, false},
 	CommandSendNotification:     {false, true, false, false}, // see mayAddress
+	CommandAckNotifications:     {true, true, false, false},  // one's own
 	CommandAnnounceTransfer:     {false, false, true, true},
 	CommandReturnTransfer:       {false, false, true, true},
 }

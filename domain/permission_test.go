@@ -53,6 +53,8 @@ func Test_who_sees_what(t *testing.T) {
 		transfer:returned/b2         -     -       -     -
 		sync:handled                 -     -       -     -
 		sync:handled/b2              -     -       -     -
+		notifications:acked          -     -       -     -
+		notifications:acked/b2       -     -       -     -
 		branch:painted               -     -       -     -`
 	events := map[string]*Event{
 		"user:updated/colleague":  sample("", UserUpdated{UserID: "u2", Branches: []string{"b0", "b1"}}),
@@ -114,6 +116,7 @@ func Test_who_may_do_what(t *testing.T) {
 		CommandSetUser:              "A A",
 		CommandChangeUser:           "A A",
 		CommandSendNotification:     "MA MA", // its audience is judged, not a branch
+		CommandAckNotifications:     "SMA SMA",
 	}
 	for commandType := range bodies {
 		var got []string

@@ -11,6 +11,7 @@ const (
 	streamBranch = "branch/"
 	streamUser   = "user/"
 	streamAlerts = "alerts/"
+	streamInbox  = "inbox/"
 	// StreamNotifications is the one stream of all notifications.
 	StreamNotifications = "notifications"
 )
@@ -25,8 +26,11 @@ func StreamOfUser(userID string) string { return streamUser + userID }
 // beside the branch's own because that has one writer.
 func StreamOfAlerts(branchID string) string { return streamAlerts + branchID }
 
+// StreamOfInbox names the stream of what a user has acknowledged.
+func StreamOfInbox(userID string) string { return streamInbox + userID }
+
 // StreamOf names the stream that decides a command: "branch/{branchId}",
-// "user/{userId}" or "notifications". One command is not decided by the branch
+// "user/{userId}", "notifications" or "inbox/{userId}" of who gives it. One command is not decided by the branch
 // in whose name it is given: the sending branch's transfer.cancel, by the
 // receiving branch, which its transfer's id names. The error is a [*Rejection]
 // (validation) for an unknown command type, a body of another type, or an id
@@ -53,6 +57,11 @@ func StreamOf(c Command) (string, error) {
 		return userStream(body.UserID)
 	case SendNotification:
 		return StreamNotifications, nil
+	case AckNotifications:
+		if !ValidID(c.Identity.UserID) {
+			return "", Invalid(FieldError{Field: "userId", Message: msgID})
+		}
+		return StreamOfInbox(c.Identity.UserID), nil
 	default:
 		return "", Invalid(FieldError{Field: "body", Message: "is not the body of " + c.Type})
 	}
@@ -85,7 +94,7 @@ func userStream(userID string) (string, error) {
 }
 
 // NewState returns the state of a stream before its first event: a *Branch,
-// *User or *Notifications. It returns an error for a stream in which nothing
+// *User, *Notifications or *Inbox. It returns an error for a stream in which nothing
 // is decided, such as the alerts'.
 func NewState(stream string) (State, error) {
 	if id, ok := strings.CutPrefix(stream, streamBranch); ok && ValidID(id) {
@@ -93,6 +102,9 @@ func NewState(stream string) (State, error) {
 	}
 	if id, ok := strings.CutPrefix(stream, streamUser); ok && ValidID(id) {
 		return &User{ID: id}, nil
+	}
+	if id, ok := strings.CutPrefix(stream, streamInbox); ok && ValidID(id) {
+		return &Inbox{UserID: id}, nil
 	}
 	if stream == StreamNotifications {
 		return &Notifications{}, nil

@@ -25,6 +25,8 @@ func Test_streams_of_commands(t *testing.T) {
 		"transfer_return":           {command(RoleAdmin, ReturnTransfer{TransferID: goes}), "branch/b1"},
 		"cancel_of_no_id":           {command(RoleAdmin, CancelTransfer{TransferID: "b2"}), ""},
 		"cancel_in_no_branch":       {Command{Type: CommandCancelTransfer, Body: CancelTransfer{TransferID: goes}}, ""},
+		"ack":                       {command(RoleStaff, AckNotifications{}), "inbox/staff"},
+		"ack_by_nobody":             {Command{Type: CommandAckNotifications, Body: AckNotifications{}}, ""},
 		"sync":                      {command(RoleStaff, SubmitSync{}), "branch/b1"},
 		"unknown_type":              {Command{Type: "stock.burn", BranchID: "b1"}, ""},
 		"no_branch":                 {Command{Type: CommandAdjustStock, Body: AdjustStock{}}, ""},
@@ -45,8 +47,8 @@ func Test_streams_of_commands(t *testing.T) {
 
 func Test_states_of_streams(t *testing.T) {
 	for stream, want := range map[string]State{
-		"branch/b1": NewBranch("b1"), "user/u1": &User{ID: "u1"}, "notifications": &Notifications{},
-		"alerts/b1": nil, "branch/": nil, "branch/b 1": nil, "user/": nil, "": nil, "notifications/x": nil, "messages/x": nil,
+		"branch/b1": NewBranch("b1"), "user/u1": &User{ID: "u1"}, "notifications": &Notifications{}, "inbox/u1": &Inbox{UserID: "u1"},
+		"alerts/b1": nil, "inbox/": nil, "branch/": nil, "branch/b 1": nil, "user/": nil, "": nil, "notifications/x": nil, "messages/x": nil,
 	} {
 		got, err := NewState(stream)
 		if (err == nil) != (want != nil) || want != nil && !reflect.DeepEqual(got, want) {
@@ -68,7 +70,9 @@ func Test_state_survives_a_round_trip(t *testing.T) {
 	given(t, u, RoleAdmin, SetUser{UserID: "u1", Role: RoleStaff, Branches: []string{"b1"}, Name: "Ann"})
 	n := &Notifications{}
 	given(t, n, RoleAdmin, SendNotification{Audience: RoomNotifications, Severity: SeverityInfo, Title: "T", Message: "M"})
-	for stream, s := range map[string]State{"branch/b1": b, "user/u1": u, "notifications": n} {
+	i := &Inbox{UserID: RoleStaff}
+	commit(t, i, command(RoleStaff, AckNotifications{Pos: Position{Epoch: 7, Seq: 3}.String()}))
+	for stream, s := range map[string]State{"branch/b1": b, "user/u1": u, "notifications": n, "inbox/staff": i} {
 		raw := stateJSON(t, s)
 		back, err := UnmarshalState(stream, []byte(raw))
 		if err != nil || !reflect.DeepEqual(back, s) {

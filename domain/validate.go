@@ -20,8 +20,9 @@ const (
 )
 
 const (
-	msgID   = "must be 1 to 64 of A-Z a-z 0-9 _ -"
-	msgTime = "must be a time as RFC 3339 has it, for instance 2026-01-31T12:00:00Z"
+	msgID       = "must be 1 to 64 of A-Z a-z 0-9 _ -"
+	msgPosition = "must be a position, as events have it in pos"
+	msgTime     = "must be a time as RFC 3339 has it, for instance 2026-01-31T12:00:00Z"
 )
 
 // Validate checks what can be told without any state: that the body is of the
@@ -134,6 +135,10 @@ func Validate(c Command) *Rejection {
 	case SendNotification:
 		fits = c.Type == CommandSendNotification
 		v.sendNotification(b, c.At)
+	case AckNotifications:
+		fits = c.Type == CommandAckNotifications
+		_, err := ParsePosition(b.Pos)
+		v.check(err == nil, "pos", msgPosition)
 	}
 	if !fits {
 		v = validator{}
