@@ -112,6 +112,14 @@ func (c *Connection) Claims() domain.Identity {
 	return c.claims
 }
 
+// Cursor is the position up to which everything that was for the connection has
+// been given out.
+func (c *Connection) Cursor() domain.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cursor
+}
+
 // Post sends what is not in the log, in line with the events: after those
 // given out so far, with the cursor as it is then.
 func (c *Connection) Post(name string, data json.RawMessage) {

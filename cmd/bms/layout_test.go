@@ -30,13 +30,15 @@ var house = map[string][]string{
 	"transport/eventlog":              {"domain"},
 	"transport/eventlog/eventlogtest": {"domain"},
 	"transport/httpapi":               {"domain", "actors", "projections"},
+	"transport/plainws":               {"transport/wsframe"}, // knows nothing of BMS
+	"transport/sessions":              {"domain", "actors"},
 	"transport/socketio":              {"transport/wsframe"},                       // knows nothing of BMS
 	"transport/socketio/suiteserver":  {"transport/socketio", "transport/wsframe"}, // for the public protocol suites
 	"transport/telemetry":             {"domain"},
 	"transport/wsframe":               {}, // the half-floor under the socket transports
 	"cmd/bms": {
 		"domain", "actors", "projections", "transport/auth", "transport/commandbus", "transport/eventlog",
-		"transport/httpapi", "transport/socketio", "transport/telemetry",
+		"transport/httpapi", "transport/plainws", "transport/sessions", "transport/socketio", "transport/telemetry", "transport/wsframe",
 	},
 	"cmd/bms/e2e": {},
 }

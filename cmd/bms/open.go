@@ -174,7 +174,7 @@ func (a *App) openHTTP(context.Context) error {
 		},
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/socket.io/", a.sockets)
+	a.sockets.mount(mux)
 	mux.Handle("/", api)
 	a.server = httpapi.NewServer(mux, a.logger)
 	a.closeWith(a.server.Close)

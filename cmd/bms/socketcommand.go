@@ -17,32 +17,52 @@ import (
 const socketCommandTimeout = 15 * time.Second
 
 // command has a client's command decided and answers it: {ok:true} with the
-// members of an HTTP answer, or {ok:false, error}. It takes one of the
-// connection's places, so that a client that sends without waiting is read no
-// further than that.
-func (s *sockets) command(c *actors.Connection, args []json.RawMessage, answer func(any)) {
-	cmd, no := s.commandOf(c.Claims(), args)
+// members of an HTTP answer, or {ok:false, error}. It is sent off here, in the
+// client's reader, so that what a client sends without waiting is decided in
+// its order. It takes one of the connection's places, so that such a client is
+// read no further than that.
+func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *domain.Rejection), args []json.RawMessage, answer func(any)) {
+	if len(args) != 1 {
+		answer(actors.Refusal(oneObject()))
+		return
+	}
+	cmd, no := read(args[0])
 	if no != nil {
 		answer(actors.Refusal(no))
 		return
 	}
-	if !c.Take() {
+	if !c.conn.Take() {
+		return
+	}
+	s := c.sockets
+	cmd.Identity, cmd.At = s.projections.Identity(c.conn.Claims()), s.now()
+	ctx, cancel := context.WithTimeout(context.Background(), socketCommandTimeout)
+	pending, err := s.bus.Begin(ctx, cmd)
+	if err != nil {
+		cancel()
+		c.conn.Release()
+		answer(s.refusedCommand(cmd.Type, err))
 		return
 	}
 	go func() {
-		defer c.Release()
-		ctx, cancel := context.WithTimeout(context.Background(), socketCommandTimeout)
+		defer c.conn.Release()
 		defer cancel()
-		commit, err := s.commands(ctx, cmd)
+		commit, err := pending.Wait(ctx)
 		if err != nil {
-			if _, no := errors.AsType[*domain.Rejection](err); !no {
-				s.logger.Error("command over a socket", "type", cmd.Type, "error", err)
-			}
-			answer(actors.Refusal(err))
+			answer(s.refusedCommand(cmd.Type, err))
 			return
 		}
 		answer(okAnswer(commit, s.durability))
 	}()
+}
+
+// refusedCommand is the answer to a command that came to an error, which is
+// logged if it is a fault.
+func (s *sockets) refusedCommand(commandType string, err error) any {
+	if _, no := errors.AsType[*domain.Rejection](err); !no {
+		s.logger.Error("command over a socket", "type", commandType, "error", err)
+	}
+	return actors.Refusal(err)
 }
 
 // okAnswer is an HTTP answer with "ok" in front.
@@ -53,49 +73,84 @@ func okAnswer(commit *domain.Commit, durability string) json.RawMessage {
 	return done
 }
 
-// commandOf reads {type, branchId?, commandId?, body}.
-func (s *sockets) commandOf(claims domain.Identity, args []json.RawMessage) (domain.Command, *domain.Rejection) {
-	var said map[string]json.RawMessage
-	if len(args) != 1 || json.Unmarshal(args[0], &said) != nil || said == nil {
-		return domain.Command{}, domain.Invalid(domain.FieldError{Field: "command", Message: "send one object: {type, branchId, commandId, body}"})
+func oneObject() *domain.Rejection {
+	return domain.Invalid(domain.FieldError{Field: "args", Message: "send one object"})
+}
+
+// readCommand reads {type, branchId?, commandId?, body}.
+func readCommand(raw json.RawMessage) (domain.Command, *domain.Rejection) {
+	var cmd domain.Command
+	members, no := membersOf(raw)
+	if no != nil {
+		return cmd, no
 	}
-	cmd := domain.Command{Identity: s.projections.Identity(claims), At: s.now()}
-	var body json.RawMessage
 	var wrong []domain.FieldError
-	for key, raw := range said {
-		var into any
+	for key, value := range members {
 		switch key {
 		case "type":
-			into = &cmd.Type
+			wrong = appendString(wrong, key, value, &cmd.Type)
 		case "branchId":
-			into = &cmd.BranchID
+			wrong = appendString(wrong, key, value, &cmd.BranchID)
 		case "commandId":
-			into = &cmd.ID
+			wrong = appendString(wrong, key, value, &cmd.ID)
 		case "body":
-			body = raw
-			continue
 		default:
 			wrong = append(wrong, domain.FieldError{Field: key, Message: "is not known here"})
-			continue
-		}
-		if json.Unmarshal(raw, into) != nil {
-			wrong = append(wrong, domain.FieldError{Field: key, Message: "must be a string"})
 		}
 	}
-	if _, given := said["commandId"]; given {
-		cmd.Keyed = true
-		if !httpapi.ValidKey(cmd.ID) {
-			wrong = append(wrong, domain.FieldError{Field: "commandId", Message: "must be 1 to 255 printable ASCII characters"})
-		}
-	} else {
-		cmd.ID = uuid.Must(uuid.NewV7()).String()
+	if _, cmd.Keyed = members["commandId"]; cmd.Keyed && !httpapi.ValidKey(cmd.ID) {
+		wrong = append(wrong, domain.FieldError{Field: "commandId", Message: "must be 1 to 255 printable ASCII characters"})
 	}
 	if len(wrong) > 0 {
-		return domain.Command{}, domain.Invalid(wrong...)
+		return cmd, domain.Invalid(wrong...)
+	}
+	return withBody(cmd, members["body"])
+}
+
+// readSync reads {branchId, deviceId, fromSeq, operations}: a command whose
+// body has the branch in it. It needs no id of its own: each operation of a
+// device takes effect once.
+func readSync(raw json.RawMessage) (domain.Command, *domain.Rejection) {
+	cmd := domain.Command{Type: domain.CommandSubmitSync}
+	members, no := membersOf(raw)
+	if no != nil {
+		return cmd, no
+	}
+	if wrong := appendString(nil, "branchId", members["branchId"], &cmd.BranchID); len(wrong) > 0 {
+		return cmd, domain.Invalid(wrong...)
+	}
+	delete(members, "branchId")
+	body, err := json.Marshal(members)
+	if err != nil { // they have been JSON
+		return cmd, oneObject()
+	}
+	return withBody(cmd, body)
+}
+
+func membersOf(raw json.RawMessage) (map[string]json.RawMessage, *domain.Rejection) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil || members == nil {
+		return nil, oneObject()
+	}
+	return members, nil
+}
+
+// appendString reads a member that must be a string.
+func appendString(wrong []domain.FieldError, name string, raw json.RawMessage, into *string) []domain.FieldError {
+	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, into) != nil {
+		return append(wrong, domain.FieldError{Field: name, Message: "must be a string"})
+	}
+	return wrong
+}
+
+// withBody completes a command by its body, and by an id if it has none.
+func withBody(cmd domain.Command, body json.RawMessage) (domain.Command, *domain.Rejection) {
+	if !cmd.Keyed {
+		cmd.ID = uuid.Must(uuid.NewV7()).String()
 	}
 	var no *domain.Rejection
 	if cmd.Body, no = httpapi.DecodeCommand(cmd.Type, body); no != nil {
-		return domain.Command{}, no
+		return cmd, no
 	}
 	cmd.Fingerprint = httpapi.Fingerprint(cmd.Type, cmd.BranchID, cmd.Body)
 	return cmd, nil

@@ -21,6 +21,9 @@ const (
 	codeHeaderTooLarge    = "header_too_large"
 	codeUnsupportedCoding = "unsupported_encoding"
 	codeUnknownConnection = "unknown_connection"
+	codeBadHandshake      = "bad_handshake"
+	codeForbiddenOrigin   = "forbidden_origin"
+	codeUpgradeRequired   = "upgrade_required"
 	codeReadModelBehind   = "read_model_behind"
 	codeNotReady          = "not_ready"
 	codeInternal          = "internal"
@@ -66,6 +69,9 @@ var problems = map[string]struct {
 	codeHeaderTooLarge:    {http.StatusRequestHeaderFieldsTooLarge, "The header is too large"},
 	codeUnsupportedCoding: {http.StatusUnsupportedMediaType, "The body's encoding is not taken"},
 	codeUnknownConnection: {http.StatusNotFound, "No such connection"},
+	codeBadHandshake:      {http.StatusBadRequest, "Not a WebSocket handshake"},
+	codeForbiddenOrigin:   {http.StatusForbidden, "Not for pages of this origin"},
+	codeUpgradeRequired:   {http.StatusUpgradeRequired, "This is a WebSocket"},
 	codeReadModelBehind:   {http.StatusServiceUnavailable, "The read model isn't there yet"},
 	codeNotReady:          {http.StatusServiceUnavailable, "Not ready"},
 	codeInternal:          {http.StatusInternalServerError, "Internal error"},
@@ -159,6 +165,14 @@ func writeProblem(w http.ResponseWriter, r *domain.Rejection) {
 	}
 	h.Set("Content-Type", contentProblem)
 	writeBody(w, status, appendProblem(nil, r))
+}
+
+// WriteProblem answers a request beside the API, such as one for a WebSocket,
+// with an error as the API would: a rejection with its status, all else as an
+// internal error.
+func WriteProblem(w http.ResponseWriter, err error) {
+	r, _ := reject(err)
+	writeProblem(w, r)
 }
 
 // retryAfter is the detail of that name in whole seconds, at least 1.

@@ -27,7 +27,7 @@ func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
 	waves := int(spread/drainWave) + 1
 	tick := time.NewTicker(drainWave)
 	defer tick.Stop()
-	for wave := range waves {
+	for wave := 0; len(engines) > 0; wave++ {
 		if wave > 0 {
 			select {
 			case <-tick.C:

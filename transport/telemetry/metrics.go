@@ -24,10 +24,11 @@ type Metrics struct {
 	loadDuration    prometheus.Histogram
 	loadFailures    prometheus.Counter
 
-	connections *prometheus.GaugeVec   // namespace
-	connects    *prometheus.CounterVec // namespace
-	disconnects *prometheus.CounterVec // namespace, reason
-	refusals    *prometheus.CounterVec // reason
+	connections *prometheus.GaugeVec   // protocol, namespace
+	connects    *prometheus.CounterVec // protocol, namespace
+	disconnects *prometheus.CounterVec // protocol, namespace, reason
+	refusals    *prometheus.CounterVec // protocol, reason
+	closes      *prometheus.CounterVec // code
 	fed         prometheus.Counter
 	deliveries  prometheus.Counter
 	delivered   prometheus.Counter
@@ -44,8 +45,9 @@ type Metrics struct {
 	requestRefusals *prometheus.CounterVec   // code
 
 	commandTypes, namespaces  allowed
+	protocols                 allowed
 	outcomes, reasons, routes *bounded
-	projections               *bounded
+	projections, closeCodes   *bounded
 }
 
 // NewMetrics makes the metric set, with Go's and the process's own metrics
@@ -58,10 +60,12 @@ func NewMetrics() *Metrics {
 			domain.CommandCreateTransaction, domain.CommandSetTransactionStatus, domain.CommandSetUser,
 			domain.CommandChangeUser, domain.CommandSendNotification),
 		namespaces:  allow(domain.NamespaceAll, domain.NamespacePOS, domain.NamespaceAdmin),
+		protocols:   allow(ProtocolSocketIO, ProtocolWebSocket),
 		outcomes:    bound(64),
 		reasons:     bound(64),
 		routes:      bound(128),
 		projections: bound(32),
+		closeCodes:  bound(32),
 	}
 	// From 50 µs to 13 s in steps of two: an fsync is between 0.1 and 10 ms.
 	durations := prometheus.ExponentialBuckets(0.00005, 2, 19)
@@ -73,10 +77,11 @@ func NewMetrics() *Metrics {
 	m.loadDuration = m.histogram("bms_stream_load_duration_seconds", "One load of a stream's state.", durations)
 	m.loadFailures = m.counter("bms_stream_load_failures_total", "Loads that failed.")
 
-	m.connections = m.gauges("bms_connections", "Open namespace connections.", "namespace")
-	m.connects = m.counters("bms_connects_total", "Namespace connections accepted.", "namespace")
-	m.disconnects = m.counters("bms_disconnects_total", "Namespace connections ended, by reason.", "namespace", "reason")
-	m.refusals = m.counters("bms_connect_refusals_total", "Connections refused, by code.", "reason")
+	m.connections = m.gauges("bms_connections", "Open namespace connections.", "protocol", "namespace")
+	m.connects = m.counters("bms_connects_total", "Namespace connections accepted.", "protocol", "namespace")
+	m.disconnects = m.counters("bms_disconnects_total", "Namespace connections ended, by reason.", "protocol", "namespace", "reason")
+	m.refusals = m.counters("bms_connect_refusals_total", "Connections refused, by code.", "protocol", "reason")
+	m.closes = m.counters("bms_websocket_closes_total", "Plain WebSockets closed by the server, by the close code that the client was told; none: it could not be told.", "code")
 	m.fed = m.counter("bms_feed_events_total", "Events that the feed took from the log.")
 	m.deliveries = m.counter("bms_deliveries_total", "Events written to sockets.")
 	m.delivered = m.counter("bms_delivered_bytes_total", "Bytes of events written to sockets.")
@@ -133,22 +138,40 @@ func (m *Metrics) Loaded(took time.Duration, err error) {
 	m.loadDuration.Observe(took.Seconds())
 }
 
+// The protocols that connections are counted by.
+const (
+	ProtocolSocketIO  = "socket.io"
+	ProtocolWebSocket = "websocket"
+)
+
 // Connected counts a namespace connection.
-func (m *Metrics) Connected(namespace string) {
-	namespace = m.namespaces.value(namespace)
-	m.connects.WithLabelValues(namespace).Inc()
-	m.connections.WithLabelValues(namespace).Inc()
+func (m *Metrics) Connected(protocol, namespace string) {
+	protocol, namespace = m.protocols.value(protocol), m.namespaces.value(namespace)
+	m.connects.WithLabelValues(protocol, namespace).Inc()
+	m.connections.WithLabelValues(protocol, namespace).Inc()
 }
 
 // Disconnected counts the end of a connection that was counted by Connected.
-func (m *Metrics) Disconnected(namespace, reason string) {
-	namespace = m.namespaces.value(namespace)
-	m.connections.WithLabelValues(namespace).Dec()
-	m.disconnects.WithLabelValues(namespace, m.reasons.value(reason)).Inc()
+func (m *Metrics) Disconnected(protocol, namespace, reason string) {
+	protocol, namespace = m.protocols.value(protocol), m.namespaces.value(namespace)
+	m.connections.WithLabelValues(protocol, namespace).Dec()
+	m.disconnects.WithLabelValues(protocol, namespace, m.reasons.value(reason)).Inc()
 }
 
 // Refused counts a connection that was not accepted, by the code it was told.
-func (m *Metrics) Refused(code string) { m.refusals.WithLabelValues(m.reasons.value(code)).Inc() }
+func (m *Metrics) Refused(protocol, code string) {
+	m.refusals.WithLabelValues(m.protocols.value(protocol), m.reasons.value(code)).Inc()
+}
+
+// Closed counts a plain WebSocket that the server has closed, by the close
+// code; 0 is one that could not be told.
+func (m *Metrics) Closed(code int) {
+	label := "none"
+	if code != 0 {
+		label = m.closeCodes.value(strconv.Itoa(code))
+	}
+	m.closes.WithLabelValues(label).Inc()
+}
 
 // Fed counts events that the feed took from the log.
 func (m *Metrics) Fed(events int) { m.fed.Add(float64(events)) }

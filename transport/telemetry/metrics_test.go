@@ -45,10 +45,12 @@ func Test_what_happens_is_counted(t *testing.T) {
 	m.Appended(1, time.Second, errors.New("disk full"))
 	m.Loaded(time.Millisecond, nil)
 	m.Loaded(time.Millisecond, errors.New("damaged"))
-	m.Connected(domain.NamespacePOS)
-	m.Connected(domain.NamespacePOS)
-	m.Disconnected(domain.NamespacePOS, "ping timeout")
-	m.Refused(domain.CodeRateLimited)
+	m.Connected(ProtocolSocketIO, domain.NamespacePOS)
+	m.Connected(ProtocolSocketIO, domain.NamespacePOS)
+	m.Disconnected(ProtocolSocketIO, domain.NamespacePOS, "ping timeout")
+	m.Refused(ProtocolWebSocket, domain.CodeRateLimited)
+	m.Closed(4401)
+	m.Closed(0)
 	m.Fed(5)
 	m.Delivered(10, 2000, 2*time.Millisecond)
 	m.Folded("inventory", 3, 9, time.Second)
@@ -67,9 +69,10 @@ func Test_what_happens_is_counted(t *testing.T) {
 		`bms_command_duration_seconds_count{type="stock.adjust"} 2`,
 		`bms_log_append_commits_sum 7`, `bms_log_append_failures_total 1`, `bms_log_append_duration_seconds_count 1`,
 		`bms_stream_load_duration_seconds_count 1`, `bms_stream_load_failures_total 1`,
-		`bms_connections{namespace="/ws-pos"} 1`, `bms_connects_total{namespace="/ws-pos"} 2`,
-		`bms_disconnects_total{namespace="/ws-pos",reason="ping timeout"} 1`,
-		`bms_connect_refusals_total{reason="rate_limited"} 1`,
+		`bms_connections{namespace="/ws-pos",protocol="socket.io"} 1`, `bms_connects_total{namespace="/ws-pos",protocol="socket.io"} 2`,
+		`bms_disconnects_total{namespace="/ws-pos",protocol="socket.io",reason="ping timeout"} 1`,
+		`bms_connect_refusals_total{protocol="websocket",reason="rate_limited"} 1`,
+		`bms_websocket_closes_total{code="4401"} 1`, `bms_websocket_closes_total{code="none"} 1`,
 		`bms_feed_events_total 5`, `bms_deliveries_total 10`, `bms_delivered_bytes_total 2000`, `bms_delivery_writes_total 1`,
 		`bms_delivery_lag_seconds_count 1`,
 		`bms_projection_events_total{projection="inventory"} 9`, `bms_projection_fold_seconds_total{projection="inventory"} 1`,
@@ -91,18 +94,19 @@ func Test_labels_stay_bounded(t *testing.T) {
 	for i := range 10_000 {
 		s := fmt.Sprint("x", i)
 		m.Command(s, s, 0)
-		m.Connected(s)
-		m.Disconnected(s, s)
-		m.Refused(s)
+		m.Connected(s, s)
+		m.Disconnected(s, s, s)
+		m.Refused(s, s)
+		m.Closed(3000 + i%2000)
 		m.Request(s, 100+i%500, 0)
 		m.RequestRefused(s)
 		m.Folded(s, 1, 1, 0)
 		m.FoldFailed(s, nil)
 	}
-	m.Refused(strings.Repeat("r", 1000))
+	m.Refused(ProtocolSocketIO, strings.Repeat("r", 1000))
 	for prefix, most := range map[string]int{
 		"bms_commands_total{": 65, "bms_command_duration_seconds_count{": 1,
-		"bms_connections{": 1, "bms_connects_total{": 1, "bms_disconnects_total{": 65, "bms_connect_refusals_total{": 65,
+		"bms_connections{": 1, "bms_connects_total{": 1, "bms_disconnects_total{": 65, "bms_connect_refusals_total{": 66, "bms_websocket_closes_total{": 33,
 		"bms_http_request_duration_seconds_count{": 129, "bms_http_refusals_total{": 65, "bms_projection_events_total{": 33, "bms_projection_errors_total{": 33,
 	} {
 		if got := len(scrape(t, m, prefix)); got > most || got == 0 {

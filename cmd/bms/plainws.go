@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/coder/websocket"
+
+	"bms/actors"
+	"bms/domain"
+	"bms/transport/auth"
+	"bms/transport/httpapi"
+	"bms/transport/plainws"
+	"bms/transport/telemetry"
+	"bms/transport/wsframe"
+)
+
+// closeCodes is the one table of what a plain WebSocket is told when the hub
+// ends it.
+var closeCodes = map[actors.EndReason]websocket.StatusCode{
+	actors.EndTokenExpired:   plainws.StatusTokenEnded,
+	actors.EndUnauthorized:   plainws.StatusTokenEnded,
+	actors.EndRights:         plainws.StatusRightsEnded,
+	actors.EndKicked:         plainws.StatusDisconnected,
+	actors.EndReplaced:       websocket.StatusNormalClosure, // by a newer connection of the same session
+	actors.EndDraining:       plainws.StatusRestart,
+	actors.EndLogUnavailable: plainws.StatusTryAgain,
+	actors.EndPanicked:       plainws.StatusTryAgain,
+}
+
+// plainCodec is the index of the codec of all plain WebSockets in the hub, after
+// those of the namespaces.
+var plainCodec = len(namespaces)
+
+// newPlain makes the server of plain WebSockets.
+func (s *sockets) newPlain(a *App) (*plainws.Server, error) {
+	return plainws.New(plainws.Config{
+		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
+		AllowOrigin: s.originAllowed, Refuse: refusePlain, Logger: a.logger,
+		Observer: plainws.Observer{
+			Refused: func(reason string) { a.metrics.Refused(telemetry.ProtocolWebSocket, reason) },
+			Closed: func(code websocket.StatusCode, reason string) {
+				if reason != plainws.ReasonTransportClose { // by the client
+					a.metrics.Closed(int(code))
+				}
+			},
+		},
+	})
+}
+
+// plain serves the plain WebSockets of a namespace.
+func (s *sockets) plain(namespace string) http.Handler {
+	return s.plainServer.Endpoint(plainws.HandlerFunc(func(ctx context.Context, c *plainws.Conn, r *http.Request) (plainws.Session, error) {
+		session, err := s.connectPlain(ctx, c, r, namespace)
+		if err != nil {
+			s.refused(telemetry.ProtocolWebSocket, err)
+		}
+		return session, err
+	}))
+}
+
+// connectPlain answers a client that asks for an upgrade.
+func (s *sockets) connectPlain(ctx context.Context, c *plainws.Conn, r *http.Request, namespace string) (plainws.Session, error) {
+	said, protocol := auth.FromUpgrade(r)
+	token, err := s.verifier.Verify(ctx, said)
+	if err != nil {
+		return plainws.Session{}, err
+	}
+	client, _, err := s.join(ctx, joinRequest{
+		protocol: telemetry.ProtocolWebSocket, client: s.plainClients.Add(1), namespace: namespace, token: token,
+		sid: s.ids.newSID(), cursor: r.URL.Query().Get("since"), codec: plainCodec, transport: plainTransport{c},
+	})
+	if err != nil {
+		return plainws.Session{}, err
+	}
+	return plainws.Session{Subprotocol: protocol, Source: client.conn, Receiver: plainReceiver{client}}, nil
+}
+
+// refusePlain answers as the API does.
+func refusePlain(w http.ResponseWriter, _ *http.Request, err error) {
+	if no, ok := errors.AsType[*plainws.Refusal](err); ok {
+		rejection := domain.Reject(no.Reason, "%s", no.Message)
+		if no.RetryAfter > 0 {
+			rejection.Details = map[string]any{"retryAfter": int(no.RetryAfter.Seconds())}
+		}
+		err = rejection
+	}
+	httpapi.WriteProblem(w, err)
+}
+
+// plainTransport is a plain WebSocket as the hub knows it.
+type plainTransport struct{ conn *plainws.Conn }
+
+func (t plainTransport) Wake() { t.conn.Wake() }
+
+func (t plainTransport) Close(reason actors.EndReason) {
+	t.conn.Close(closeCodes[reason], string(reason))
+}
+
+// plainReceiver takes what a client sends.
+type plainReceiver struct{ client *socketClient }
+
+func (r plainReceiver) Op(name string, args []json.RawMessage, ack func(any)) {
+	r.client.op(name, args, ack)
+}
+
+func (r plainReceiver) Closed(reason string) { r.client.closed(reason) }
+
+// plainEncoder encodes for plain WebSockets: an event is its envelope, a
+// message {"type":name,"data":data,"pos":cursor}. The session has no pos but
+// the one in its data.
+type plainEncoder struct{}
+
+func (plainEncoder) Event(e *domain.Event, _ domain.Position) []byte {
+	return wsframe.Text(e.AppendEnvelope(make([]byte, 0, 256+len(e.Data))))
+}
+
+func (plainEncoder) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
+	b := strconv.AppendQuote(append(make([]byte, 0, 64+len(data)), `{"type":`...), name)
+	b = append(append(b, `,"data":`...), data...)
+	if name != "session" {
+		b = append(append(append(b, `,"pos":"`...), cursor.String()...), '"')
+	}
+	return wsframe.Text(append(b, '}'))
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"bms/actors"
+	"bms/domain"
+	"bms/transport/auth"
+)
+
+// joinRequest is a client that asks for a namespace, its token being good.
+type joinRequest struct {
+	protocol  string
+	client    uint64 // number of the client connection within the protocol
+	namespace string
+	token     auth.Token
+	sid       string
+	cursor    string // where it goes on, empty for none
+	codec     int
+	transport actors.Transport
+}
+
+// socketClient is a client in a namespace, over either protocol. It stands
+// between the hub and the protocol's connection, so that what both need is
+// here once: admission, operations, metrics.
+type socketClient struct {
+	sockets   *sockets
+	key       clientKey
+	namespace string
+	transport actors.Transport
+	conn      *actors.Connection
+	ended     atomic.Pointer[actors.EndReason] // why the hub has ended it, if it has
+}
+
+// join lets a client in. Each one that is in has to be closed, once. The error
+// is a *domain.Rejection.
+func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, recovered bool, err error) {
+	c = &socketClient{
+		sockets: s, namespace: r.namespace, transport: r.transport,
+		key: clientKey{r.protocol, r.client, r.token.Identity.UserID},
+	}
+	if no := s.admission.admit(c.key, r.namespace, s.valid(r.cursor)); no != nil {
+		return nil, false, no
+	}
+	c.conn, recovered, err = s.hub.Connect(ctx, actors.ConnectRequest{
+		Identity: r.token.Identity, ExpiresAt: r.token.ExpiresAt, Namespace: r.namespace,
+		SID: r.sid, Cursor: r.cursor, Codec: r.codec, Transport: c,
+	})
+	if err != nil {
+		s.admission.release(c.key)
+		if _, no := errors.AsType[*domain.Rejection](err); !no {
+			s.logger.Error("connect", "namespace", r.namespace, "error", err)
+			err = comeBack(domain.CodeOverloaded, clientsRetry, "the server cannot read its log now")
+		}
+		return nil, false, err
+	}
+	s.metrics.Connected(r.protocol, r.namespace)
+	return c, recovered, nil
+}
+
+// valid reports whether a cursor can be gone on from.
+func (s *sockets) valid(cursor string) bool {
+	p, err := domain.ParsePosition(cursor)
+	return err == nil && s.log.Check(p) == nil
+}
+
+// refused counts a client that is not let in.
+func (s *sockets) refused(protocol string, err error) {
+	code := "internal"
+	if no, ok := errors.AsType[*domain.Rejection](err); ok {
+		code = no.Code
+	}
+	s.metrics.Refused(protocol, code)
+}
+
+// Wake passes on that there may be something to give out.
+func (c *socketClient) Wake() { c.transport.Wake() }
+
+// Close ends the client's connection on behalf of the hub.
+func (c *socketClient) Close(reason actors.EndReason) {
+	c.ended.CompareAndSwap(nil, &reason)
+	c.transport.Close(reason)
+}
+
+// closed is called by the protocol when the connection is gone, with its own
+// reason; the hub's goes before.
+func (c *socketClient) closed(reason string) {
+	if ended := c.ended.Load(); ended != nil {
+		reason = string(*ended)
+	}
+	c.conn.Closed(reason)
+	c.sockets.admission.release(c.key)
+	c.sockets.metrics.Disconnected(c.key.protocol, c.namespace, reason)
+}
+
+// op handles what a client asks for. answer is called at most once, perhaps
+// later; it may be nil. At the bound of what is being handled for a client op
+// waits, and with it the client's reader.
+func (c *socketClient) op(name string, args []json.RawMessage, answer func(any)) {
+	if answer == nil {
+		answer = func(any) {}
+	}
+	switch {
+	case c.conn.Event(name, args, answer):
+	case name == "command":
+		c.command(readCommand, args, answer)
+	case name == "sync:submit":
+		c.command(readSync, args, answer)
+	case name == "ping":
+		answer(pong{true, c.conn.Cursor()})
+	default:
+		answer(actors.Refusal(domain.Invalid(domain.FieldError{Field: "event", Message: fmt.Sprintf("%.64q is not an event that the server takes", name)})))
+	}
+}
+
+// pong answers "ping". Everything up to pos that was for the client has been
+// sent before it.
+type pong struct {
+	OK  bool            `json:"ok"`
+	Pos domain.Position `json:"pos"`
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"bms/actors"
+	"bms/domain"
+	"bms/transport/socketio"
+	"bms/transport/telemetry"
+)
+
+// newSocketIO makes the Socket.IO server.
+func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
+	server, err := socketio.New(socketio.Config{
+		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
+		AllowOrigin: s.originAllowed, Logger: a.logger,
+		Observer: socketio.Observer{Refused: func(reason string) {
+			if reason != "connect refused" { // counted by its code
+				a.metrics.Refused(telemetry.ProtocolSocketIO, reason)
+			}
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, ns := range namespaces {
+		server.Of(ns, socketio.NamespaceFunc(func(ctx context.Context, sock *socketio.Socket, h socketio.Handshake) (socketio.Session, error) {
+			session, err := s.connectSocketIO(ctx, sock, h, i)
+			if err != nil {
+				s.refused(telemetry.ProtocolSocketIO, err)
+				return socketio.Session{}, connectError(err)
+			}
+			return session, nil
+		}))
+	}
+	return server, nil
+}
+
+// authPayload is what a client says when it connects. since is for clients that
+// keep their cursor themselves; stock ones send pid and offset.
+type authPayload struct {
+	Token string `json:"token"`
+	Since string `json:"since"`
+}
+
+// connectSocketIO answers a client that asks for a namespace.
+func (s *sockets) connectSocketIO(ctx context.Context, sock *socketio.Socket, h socketio.Handshake, codec int) (socketio.Session, error) {
+	var said authPayload
+	if len(h.Auth) > 0 {
+		if err := json.Unmarshal(h.Auth, &said); err != nil {
+			return socketio.Session{}, domain.Reject(domain.CodeUnauthorized, "auth must be {token} with a signed token")
+		}
+	}
+	token, err := s.verifier.Verify(ctx, said.Token)
+	if err != nil {
+		return socketio.Session{}, err
+	}
+	user := token.Identity.UserID
+
+	sid, cursor := "", said.Since
+	if own, ok := s.ids.open(h.PID, user, h.Namespace); ok {
+		sid, cursor = own, h.Offset
+	}
+	if sid == "" || !s.valid(cursor) {
+		sid = s.ids.newSID()
+	}
+	client, recovered, err := s.join(ctx, joinRequest{
+		protocol: telemetry.ProtocolSocketIO, client: h.Connection, namespace: h.Namespace, token: token,
+		sid: sid, cursor: cursor, codec: codec, transport: socketioTransport{sock},
+	})
+	if err != nil {
+		return socketio.Session{}, err
+	}
+	pid := h.PID
+	if own, ok := s.ids.open(pid, user, h.Namespace); !ok || !recovered || own != sid {
+		// The client takes itself as recovered exactly when its own pid
+		// comes back.
+		pid = s.ids.newPID(sid, user, h.Namespace)
+	}
+	return socketio.Session{SID: sid, PID: pid, Source: client.conn, Receiver: socketioReceiver{client}}, nil
+}
+
+// connectError is a CONNECT_ERROR: {message, data: {code, …}}.
+func connectError(err error) error {
+	no, ok := errors.AsType[*domain.Rejection](err)
+	if !ok {
+		return err
+	}
+	data := map[string]any{"code": no.Code}
+	for k, v := range no.Details {
+		data[k] = v
+	}
+	return &socketio.ConnectError{Message: no.Message, Data: data}
+}
+
+// socketioTransport is a Socket.IO socket as the hub knows it.
+type socketioTransport struct{ socket *socketio.Socket }
+
+func (t socketioTransport) Wake() { t.socket.Wake() }
+
+// Close tells a client that is not to come back unchanged so ("io server
+// disconnect": it stays away until the program connects again), and only drops
+// the connection of one that is to come back by itself.
+func (t socketioTransport) Close(reason actors.EndReason) {
+	switch reason {
+	case actors.EndKicked, actors.EndRights, actors.EndUnauthorized:
+		t.socket.Disconnect(false)
+	default:
+		t.socket.CloseEngine(socketio.Reason(reason))
+	}
+}
+
+// socketioReceiver takes what a client sends.
+type socketioReceiver struct{ client *socketClient }
+
+func (r socketioReceiver) Event(name string, args []json.RawMessage, _ [][]byte, ack func(...any)) {
+	if ack == nil {
+		r.client.op(name, args, nil)
+		return
+	}
+	r.client.op(name, args, func(v any) { ack(v) })
+}
+
+func (r socketioReceiver) Closed(reason socketio.Reason) { r.client.closed(string(reason)) }
+
+// socketioCodec encodes for Socket.IO: an event is the event's name, the
+// envelope and the position, which stock clients send back as their offset.
+// Everything that is not an ack carries a position, since the client takes
+// whatever string comes last for one.
+type socketioCodec struct{ namespace string }
+
+func (c socketioCodec) Event(e *domain.Event, cursor domain.Position) []byte {
+	envelope := e.AppendEnvelope(make([]byte, 0, 256+len(e.Data)))
+	return socketio.AppendEvent(nil, c.namespace, e.Type, envelope, quoted(cursor))
+}
+
+func (c socketioCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
+	return socketio.AppendEvent(nil, c.namespace, name, data, quoted(cursor))
+}
+
+func quoted(p domain.Position) json.RawMessage {
+	b := append(make([]byte, 0, domain.PositionLen+2), '"')
+	return append(p.AppendTo(b), '"')
+}

@@ -1,0 +1,145 @@
+package plainws
+
+import (
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
+)
+
+// maxExcess is how many messages and pings are read from a client that has
+// been told to go. Closing with bytes unread would reset the connection, and
+// the client might not see why; but one that floods can't wait for that.
+const maxExcess = 1000
+
+// read is the connection's reader.
+func (c *Conn) read() {
+	defer c.server.remove(c)
+	err := c.readMessages()
+	switch {
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		c.dismiss(StatusTooLarge, ReasonTooLarge) // coder/websocket has said so
+	case errors.Is(err, wsframe.ErrProtocol):
+		c.dismiss(StatusProtocolError, ReasonProtocolError)
+	case wsframe.CloseStatus(err) != -1:
+		c.end(statusPeerClosed, ReasonTransportClose, "")
+	default:
+		c.end(statusHungUp, ReasonTransportError, "")
+	}
+	c.frames.Abort() // lets a flusher that is blocked go
+	c.retire()
+	c.frames.Close()
+}
+
+// dismiss ends the connection after an error in its frames: nothing more can
+// be read but the end.
+func (c *Conn) dismiss(code websocket.StatusCode, reason string) {
+	c.end(code, reason, "")
+	if c.shutdown() == nil {
+		c.frames.Discard()
+	}
+}
+
+// readMessages handles messages until the connection ends. Once it is closed
+// it reads on, for the peer's close frame; Shutdown bounds that.
+func (c *Conn) readMessages() error {
+	for {
+		op, data, err := c.frames.Read()
+		if err != nil {
+			return err
+		}
+		c.alive()
+		if c.over() {
+			continue
+		}
+		c.server.config.Observer.Received(len(data))
+		switch {
+		case !c.allow(len(data)):
+			c.end(StatusTooMany, ReasonTooMany, "")
+		case op != wsframe.OpText:
+			c.end(StatusProtocolError, ReasonProtocolError, "a binary message")
+		default:
+			c.handle(data)
+		}
+	}
+}
+
+// over says whether the connection has ended, and drops it if its client goes
+// on regardless.
+func (c *Conn) over() bool {
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		if c.excess++; c.excess > maxExcess {
+			c.frames.Abort()
+		}
+	}
+	return closed
+}
+
+// allow takes a message from the connection's allowance.
+func (c *Conn) allow(bytes int) bool {
+	if c.messages == nil && c.bytes == nil {
+		return true
+	}
+	now := time.Now()
+	return (c.messages == nil || c.messages.AllowN(now, 1)) && (c.bytes == nil || c.bytes.AllowN(now, bytes))
+}
+
+// ping counts a WebSocket ping against the client's messages; false drops the
+// connection.
+func (c *Conn) ping() bool {
+	c.alive()
+	if c.over() {
+		return c.excess <= maxExcess
+	}
+	if !c.allow(0) {
+		c.end(StatusTooMany, ReasonTooMany, "pings")
+	}
+	return true
+}
+
+// handle hands a text message to the receiver.
+func (c *Conn) handle(data []byte) {
+	r, err := parseRequest(data)
+	if err != nil {
+		c.end(StatusProtocolError, ReasonProtocolError, err.Error())
+		return
+	}
+	if c.receiver == nil {
+		return
+	}
+	c.held.Store(true)
+	defer func() {
+		c.alive()
+		c.held.Store(false)
+	}()
+	defer c.fence("receiver panicked")
+	var ack func(any)
+	if len(r.id) > 0 {
+		ack = c.answer(r.id)
+	}
+	c.receiver.Op(r.op, r.args, ack)
+}
+
+// answer makes the function that answers the client's operation.
+func (c *Conn) answer(id json.RawMessage) func(any) {
+	var done atomic.Bool
+	return func(data any) {
+		if done.Swap(true) {
+			return
+		}
+		frame, err := ackFrame(id, data)
+		if err != nil {
+			c.server.config.Logger.Error("answer not sent", "error", err)
+			return
+		}
+		// The client is gone or is being closed if this fails.
+		_ = c.Send(frame)
+	}
+}
