@@ -41,6 +41,7 @@ func commands() []command {
 		{"serve", "run a node", serveCommand},
 		{"token", "print a signed token", tokenCommand},
 		{"log", "print events, one JSON envelope per line", logCommand},
+		{"bench", "put a node under load, measure it, check that it keeps its promises", benchCommand},
 	}
 }
 
