@@ -349,3 +349,20 @@ func Test_the_same_session_on_another_socket_replaces_the_first(t *testing.T) {
 		h.hub.Close()
 	})
 }
+
+func Test_a_role_that_ends_takes_its_rooms_along(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		toManagers := func() string {
+			return h.put(domain.StreamNotifications, domain.Fact{Payload: domain.SystemNotification{Audience: domain.RoomOfRole(domain.RoleManager), Severity: "info"}})
+		}
+		c, _ := h.connect(domain.Identity{UserID: "u1", Role: domain.RoleManager, Branches: []string{"b1"}}, "")
+		want := []string{toManagers()}
+		want = append(want, h.setUser(domain.UserUpdated{UserID: "u1", Action: domain.ActionCreated, Role: domain.RoleStaff, Branches: []string{"b1"}}))
+		toManagers()
+		want = append(want, h.sell("b1"))
+		synctest.Wait()
+		wantEvents(t, "u1", c.leave(), want)
+		h.hub.Close()
+	})
+}
