@@ -50,7 +50,7 @@ var golden = []struct {
 		UserID: "u1", Action: ActionUpdated, Role: RoleManager, Branches: []string{"b1", "b2"}, Disabled: true, Name: "Ann", Changes: []string{"role", "disabled"},
 	}},
 	{"b1", 1, SyncStatus{
-		DeviceID: "till-1", Phase: "completed", Received: 5, Applied: 2, Duplicates: 1, Conflicted: 1, Rejected: 1, LastSeq: 9,
+		DeviceID: "till-1", Phase: SyncDone, Received: 5, Applied: 2, Duplicates: 1, Conflicted: 1, Rejected: 1, LastSeq: 9,
 		Errors: []SyncError{{Seq: 8, Code: CodeUnknownProduct, Message: "there is no product p9"}},
 	}},
 	{"b1", 1, TransferDispatched{TransferID: frozenTransfer, FromBranchID: "b1", ToBranchID: "b2", Lines: []TransferLine{{ProductID: "p1", Quantity: 5}}}},
