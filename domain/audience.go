@@ -138,6 +138,12 @@ func RoomOfUser(userID string) string { return prefixUser + userID }
 // RoomOfUserNotifications names the room for messages to one user.
 func RoomOfUserNotifications(userID string) string { return prefixNotifications + userID }
 
+// UserOfNotifications returns the user whose notifications go to a room; false
+// for a room of another kind.
+func UserOfNotifications(room string) (userID string, ok bool) {
+	return strings.CutPrefix(room, prefixNotifications)
+}
+
 // RoomOfBranch names the room of a branch.
 func RoomOfBranch(branchID string) string {
 	// FNV-1a. Two branches in one slot cost an allocation, nothing else.

@@ -76,6 +76,10 @@ var commands = map[string]struct {
 // managersStatus lists the statuses that staff may not give a transaction.
 var managersStatus = []string{StatusVoided, StatusPartiallyRefunded, StatusRefunded}
 
+// OfSystem reports whether commands of a type are the system's alone: what
+// follows from events (FollowUps).
+func OfSystem(commandType string) bool { return commands[commandType].system }
+
 // MaySee reports whether a member of one of the event's rooms sees it in a
 // namespace. It decodes the payload of user:updated only, and does not
 // allocate for any other type. An event of an unknown type is seen by nobody.

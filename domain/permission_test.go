@@ -163,6 +163,20 @@ func Test_the_system_gives_what_follows_from_events(t *testing.T) {
 		if r := MayCommand(SystemIdentity(), commandType, "b1"); r != nil {
 			t.Errorf("%s by the system: %v", commandType, r)
 		}
+		if !OfSystem(commandType) {
+			t.Errorf("%s is not the system's", commandType)
+		}
+	}
+}
+
+func Test_what_users_give_is_not_the_system_s(t *testing.T) {
+	for commandType := range bodies {
+		if r := MayCommand(who(RoleAdmin), commandType, "b1"); OfSystem(commandType) == (r == nil) {
+			t.Errorf("%s is the system's: %t; by an admin: %v", commandType, OfSystem(commandType), r)
+		}
+	}
+	if OfSystem("stock.burn") {
+		t.Error("an unknown command is the system's")
 	}
 }
 

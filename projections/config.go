@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,12 +12,14 @@ import (
 
 // Names of the projections.
 const (
-	Branches     = "branches"
-	Inventory    = "inventory"
-	Transactions = "transactions"
-	Alerts       = "alerts"
-	Stats        = "stats"
-	Users        = "users"
+	Branches      = "branches"
+	Inventory     = "inventory"
+	Transactions  = "transactions"
+	Transfers     = "transfers"
+	Alerts        = "alerts"
+	Stats         = "stats"
+	Users         = "users"
+	Notifications = "notifications"
 )
 
 // Values of Config.AlertsRepeat.
@@ -37,6 +40,10 @@ type Config struct {
 	}
 	// Append takes the derived alerts.
 	Append domain.Appender
+	// Commands has a command decided and returns its commit, that of the
+	// first time if it was given before. Nil means that what transfers entail
+	// is given by somebody else. It is called while Run runs.
+	Commands func(context.Context, domain.Command) (*domain.Commit, error)
 	// AlertsRepeat is RepeatEvery (default: each change that leaves stock at
 	// or below the minimum alerts) or RepeatEscalation (only crossing it and
 	// getting worse).
@@ -58,8 +65,8 @@ type Config struct {
 const (
 	stepFolded    = "folded"    // rows changed, not committed
 	stepCommitted = "committed" // committed, not yet to be seen by WaitFor
-	stepDerived   = "derived"   // alerts made, not appended
-	stepAppended  = "appended"  // alerts appended, their fold to come
+	stepDerived   = "derived"   // alerts or commands made, not appended
+	stepAppended  = "appended"  // they are in the log, their fold to come
 )
 
 func (c *Config) step(projection, step string) {

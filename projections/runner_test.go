@@ -28,7 +28,7 @@ func TestAnUnknownEventStopsOnlyWhoNeedsIt(t *testing.T) {
 	r := run(t, config(t.TempDir(), log))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	stops := map[string]bool{Branches: true, Inventory: true, Transactions: true, Stats: true, Alerts: true, Users: false}
+	stops := map[string]bool{Branches: true, Inventory: true, Transactions: true, Stats: true, Alerts: true, Users: false, Transfers: false, Notifications: false}
 	for name, want := range stops {
 		err := r.WaitFor(ctx, name, log.Head())
 		if got := errors.Is(err, ErrUnavailable) && errors.Is(err, domain.ErrUnknownEvent); got != want {

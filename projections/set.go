@@ -17,6 +17,7 @@ type Set struct {
 	byName  map[string]*runner
 	users   *directory
 	alerter *alerter
+	courier *courier
 }
 
 // definitions lists the projections.
@@ -25,9 +26,11 @@ func definitions(c Config, users *directory) []definition {
 		branchesDefinition(),
 		inventoryDefinition(),
 		transactionsDefinition(),
+		transfersDefinition(),
 		alertsDefinition(c.AlertsRepeat),
 		statsDefinition(),
 		usersDefinition(users),
+		notificationsDefinition(),
 	}
 }
 
@@ -50,6 +53,10 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 	}
 	s.alerter = newAlerter(c, s.byName[Alerts])
 	s.byName[Alerts].folded = s.alerter.wake
+	if c.Commands != nil {
+		s.courier = newCourier(c, s.byName[Transfers])
+		s.byName[Transfers].folded = s.courier.wake
+	}
 	errs := make([]error, len(s.runners))
 	var wg sync.WaitGroup
 	for i, r := range s.runners { // in parallel: a check reads all of a file
@@ -74,6 +81,9 @@ func (s *Set) Run(ctx context.Context) error {
 		wg.Go(func() { r.run(ctx) })
 	}
 	wg.Go(func() { s.alerter.run(ctx) })
+	if s.courier != nil {
+		wg.Go(func() { s.courier.run(ctx) })
+	}
 	wg.Wait()
 	return nil
 }

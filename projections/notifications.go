@@ -1,0 +1,131 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"bms/domain"
+)
+
+// notificationsDefinition keeps the notifications to a single user that he
+// hasn't acknowledged, as events that read as they were sent.
+func notificationsDefinition() definition {
+	return definition{
+		name: Notifications, version: 1,
+		schema: `
+CREATE TABLE unread (
+	user TEXT NOT NULL, pos INTEGER NOT NULL, expires INTEGER,
+	id TEXT NOT NULL, version INTEGER NOT NULL, branch TEXT NOT NULL, sender TEXT NOT NULL, at INTEGER NOT NULL, data TEXT NOT NULL,
+	PRIMARY KEY (user, pos)
+) WITHOUT ROWID;
+`,
+		types: []string{domain.TypeSystemNotification, domain.TypeNotificationsAcked},
+		start: func(f *file) (fold, error) { return &notifications{file: f}, nil },
+	}
+}
+
+type notifications struct {
+	basic
+	file *file
+}
+
+func (n *notifications) apply(_ *domain.Commit, e *domain.Event, payload domain.Payload) error {
+	switch p := payload.(type) {
+	case domain.SystemNotification:
+		return n.sent(e, p)
+	case domain.NotificationsAcked:
+		return n.file.writer.exec("DELETE FROM unread WHERE user = ? AND pos <= ?", p.UserID, key(p.Pos))
+	}
+	return nil
+}
+
+// sent keeps a notification to a user, and lets go of those that he won't be
+// shown any more. Which these are follows from the log alone: queries, which
+// go by the clock, are stricter.
+func (n *notifications) sent(e *domain.Event, p domain.SystemNotification) error {
+	user, ok := domain.UserOfNotifications(p.Audience)
+	if !ok {
+		return nil
+	}
+	var expires any
+	if p.ExpiresAt != "" {
+		at, err := time.Parse(time.RFC3339, p.ExpiresAt)
+		if err != nil {
+			return fmt.Errorf("notification %s expires at %q: %w", p.NotificationID, p.ExpiresAt, err)
+		}
+		expires = at.UnixMilli()
+	}
+	if err := n.file.writer.exec("DELETE FROM unread WHERE user = ? AND expires <= ?", user, e.At.UnixMilli()); err != nil {
+		return err
+	}
+	return n.file.writer.exec("INSERT INTO unread VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		user, key(e.Pos), expires, e.ID, int64(e.Version), e.BranchID, e.UserID, e.At.UnixMilli(), string(e.Data))
+}
+
+func (n *notifications) flush() error  { return nil }
+func (n *notifications) forget() error { return nil }
+
+// unread calls add for notifications after a position, oldest first.
+func (v *snapshot) unread(ctx context.Context, userID string, after domain.Position, now time.Time, limit int64, add func(*domain.Event)) error {
+	return v.query(ctx, func(r row) error {
+		add(&domain.Event{
+			Pos: v.at(r.int(0)), ID: r.text(1), Type: domain.TypeSystemNotification, Version: int(r.int(2)),
+			BranchID: r.text(3), UserID: r.text(4), At: time.UnixMilli(r.int(5)).UTC(), Data: []byte(r.text(6)),
+		})
+		return nil
+	}, "SELECT pos, id, version, branch, sender, at, data FROM unread WHERE user = ? AND pos > ? AND (expires IS NULL OR expires > ?) ORDER BY pos LIMIT ?",
+		userID, key(after), now.UnixMilli(), limit)
+}
+
+// Unread gives the oldest notifications to a user alone, after a position,
+// that he hasn't acknowledged and that have not expired by now, at most limit
+// (DefaultLimit if zero), and the position up to which it knows of any. The
+// caller owns the events. Error: ErrUnavailable.
+func (s *Set) Unread(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error) {
+	if limit <= 0 {
+		limit = DefaultLimit
+	}
+	var events []*domain.Event
+	pos, err := s.view(ctx, Notifications, func(v *snapshot) error {
+		return v.unread(ctx, userID, after, s.config.Now(), int64(limit), func(e *domain.Event) { events = append(events, e) })
+	})
+	return events, pos, err
+}
+
+// NotificationsQuery selects a user's unread notifications, oldest first.
+type NotificationsQuery struct {
+	UserID string
+	Cursor string
+	// Limit is DefaultLimit if zero and at most MaxLimit.
+	Limit int
+}
+
+// Notifications lists what Unread gives. Errors: ErrBadCursor, ErrUnavailable.
+func (s *Set) Notifications(ctx context.Context, q NotificationsQuery) (Page[*domain.Event], error) {
+	now := s.config.Now()
+	return list(ctx, s, Notifications, "notifications", q.Cursor, q.Limit,
+		func(e *domain.Event) string { return e.Pos.String() },
+		func(v *snapshot, after string, limit int64, add func(*domain.Event)) error {
+			pos := domain.Position{}
+			if after != "" {
+				var err error
+				if pos, err = domain.ParsePosition(after); err != nil {
+					return fmt.Errorf("%w: %w", ErrBadCursor, err)
+				}
+			}
+			return v.unread(ctx, q.UserID, pos, now, limit, add)
+		})
+}
+
+// AnyUnread reports whether there is something for a user to acknowledge up to
+// a position: what has expired doesn't count. Error: ErrUnavailable.
+func (s *Set) AnyUnread(ctx context.Context, userID string, upTo domain.Position) (bool, error) {
+	found := false
+	_, err := s.view(ctx, Notifications, func(v *snapshot) (err error) {
+		found, err = v.one(ctx, func(row) error { return nil },
+			"SELECT 1 FROM unread WHERE user = ? AND pos <= ? AND (expires IS NULL OR expires > ?) LIMIT 1", userID, key(upTo), s.config.Now().UnixMilli())
+		return err
+	})
+	return found, err
+}
