@@ -179,19 +179,16 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 		if w == nil {
 			w = scratch.Get().(*[]*Frame)
 		}
-		frames, upTo, err := c.hub.collect((*w)[:0], members, cursor, head)
-		*w = frames
-		if err != nil {
-			c.hub.logger.Error("connection can't read the log", "sid", c.sid, "error", err)
-			c.end(EndLogUnavailable)
+		// The rooms may change meanwhile. That does no harm: a room joined
+		// since is for events after the head at that moment, hence after
+		// upTo, and one left is no longer seen.
+		var ok bool
+		if *w, ok = mergeTails((*w)[:0], members, cursor, head); ok {
+			dst, size = c.emit(dst, size, *w, head)
+		} else if dst, size, ok = c.catchUp(dst, size, w, cursor, head); !ok {
 			return dst
 		}
-
-		// The rooms may have changed meanwhile. That does no harm: a room
-		// joined since is for events after the head at that moment, hence
-		// after upTo, and one left is no longer seen.
 		c.mu.Lock()
-		dst, size = c.emitLocked(dst, size, frames, upTo)
 		again := c.cursor.Seq < head.Seq
 		c.mu.Unlock()
 		if size <= 0 || len(dst) > started && !again {
@@ -200,14 +197,38 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 	}
 }
 
+// catchUp gives out from behind the tails, with one of the places for that:
+// however many connections catch up at once, few of them are at it at any
+// moment, in turn, and those that are up to date don't wait behind them. It
+// reports false when the log can't be read or the hub has closed.
+func (c *Connection) catchUp(dst [][]byte, size int, w *[]*Frame, cursor, head domain.Position) (_ [][]byte, left int, ok bool) {
+	select {
+	case c.hub.catchingUp <- struct{}{}:
+	case <-c.hub.ctx.Done():
+		return dst, size, false
+	}
+	defer func() { <-c.hub.catchingUp }()
+	frames, upTo, err := c.hub.behind((*w)[:0], cursor, head)
+	*w = frames
+	if err != nil {
+		c.hub.logger.Error("connection can't read the log", "sid", c.sid, "error", err)
+		c.end(EndLogUnavailable)
+		return dst, size, false
+	}
+	dst, left = c.emit(dst, size, frames, upTo)
+	return dst, left, true
+}
+
 // scratch holds the slices in which Next gathers frames, so that an idle
 // connection holds none.
 var scratch = sync.Pool{New: func() any { s := make([]*Frame, 0, 64); return &s }}
 
-// emitLocked gives out those of the frames that the connection sees and moves
-// the cursor: to the last frame looked at when size bytes are full or the
+// emit gives out those of the frames that the connection sees and moves the
+// cursor: to the last frame looked at when size bytes are full or the
 // connection's rights changed, to upTo otherwise.
-func (c *Connection) emitLocked(dst [][]byte, size int, frames []*Frame, upTo domain.Position) ([][]byte, int) {
+func (c *Connection) emit(dst [][]byte, size int, frames []*Frame, upTo domain.Position) ([][]byte, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var given, bytes int
 	var youngest *domain.Event
 	defer func() {

@@ -9,23 +9,21 @@ import (
 
 // recentChunk is how many frames of all rooms a connection that has fallen
 // behind its rooms' tails looks at in one go.
-const recentChunk = 1024
+const recentChunk = 256
 
-// collect gathers what lies between a cursor and the head for a connection
-// with these rooms, in log order: the frames, perhaps with some of no concern
-// to it and with doubles next to each other, and the position up to which they
-// are complete. It takes them from the nearest place that reaches back to the
-// cursor:
+// A connection takes what lies between its cursor and the head from the nearest
+// place that reaches back to the cursor:
 //
-//	tails     of the rooms            the usual case, memory, only what is wanted
+//	tails     of the rooms            the usual case: memory, only what is wanted
 //	recent    of all rooms together   memory, to be sifted
 //	segments  of the log              read once for all who need them, to be sifted
 //
-// dst must be empty; its memory is used.
-func (h *Hub) collect(dst []*Frame, members []member, cursor, head domain.Position) ([]*Frame, domain.Position, error) {
-	if dst, ok := mergeTails(dst, members, cursor, head); ok {
-		return dst, head, nil
-	}
+// Either way it gets frames in log order, perhaps some of no concern to it and
+// doubles next to each other, and the position up to which they are complete.
+
+// behind gathers from recent or segments. dst must be empty; its memory is
+// used. Callers hold a place in h.catchingUp.
+func (h *Hub) behind(dst []*Frame, cursor, head domain.Position) ([]*Frame, domain.Position, error) {
 	if dst, ok := h.recent.after(dst, cursor, head, recentChunk); ok {
 		if len(dst) == recentChunk {
 			return dst, dst[len(dst)-1].pos(), nil
@@ -40,7 +38,7 @@ func (h *Hub) collect(dst []*Frame, members []member, cursor, head domain.Positi
 	return append(dst, seg.frames[first:]...), seg.upTo, nil
 }
 
-// mergeTails merges the rooms' tails. ok is false, and what it returns empty,
+// mergeTails gathers from the rooms' tails. dst must be empty. ok is false, and what it returns empty,
 // when one of them doesn't reach back far enough.
 func mergeTails(dst []*Frame, members []member, cursor, head domain.Position) (_ []*Frame, ok bool) {
 	sources := 0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,8 +48,9 @@ type HubConfig struct {
 	// SegmentBytes bounds what is kept of the log for connections that catch
 	// up; 0 means 64 MB.
 	SegmentBytes int
-	// SegmentReads bounds the log reads under way for them; 0 means 2.
-	SegmentReads int
+	// CatchUps bounds how many of them are served at any moment; 0 means
+	// half the processors, at least one.
+	CatchUps int
 	// RoomIdle is how long an empty room lives on; 0 means 5 minutes.
 	RoomIdle time.Duration
 	// Inbound bounds the events of one client being handled; at the bound
@@ -88,6 +90,9 @@ type Hub struct {
 	recent   *tail
 	segments *segments
 	touched  []*room // the feed's own, kept for reuse
+	// catchingUp has a place for each connection being served from behind
+	// the tails.
+	catchingUp chan struct{}
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -110,7 +115,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	cfg.TailFrames = orDefault(cfg.TailFrames, 256)
 	cfg.RecentFrames = orDefault(cfg.RecentFrames, 8192)
 	cfg.SegmentBytes = orDefault(cfg.SegmentBytes, 64<<20)
-	cfg.SegmentReads = orDefault(cfg.SegmentReads, 2)
+	cfg.CatchUps = orDefault(cfg.CatchUps, max(1, runtime.GOMAXPROCS(0)/2))
 	cfg.RoomIdle = orDefault(cfg.RoomIdle, 5*time.Minute)
 	cfg.Inbound = orDefault(cfg.Inbound, 16)
 	cfg.RoomsPerConnection = orDefault(cfg.RoomsPerConnection, 256)
@@ -128,7 +133,8 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	head := cfg.Log.Head()
 	h.rooms = newRooms(cfg.System, cfg.TailFrames, cfg.RoomIdle, cfg.Now, head)
 	h.recent = newTail(cfg.RecentFrames, head)
-	h.segments = newSegments(h, cfg.SegmentBytes, cfg.SegmentReads)
+	h.segments = newSegments(h, cfg.SegmentBytes)
+	h.catchingUp = make(chan struct{}, cfg.CatchUps)
 	h.ran.Go(func() { h.follow(h.ctx) })
 	return h, nil
 }

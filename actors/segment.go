@@ -26,22 +26,20 @@ type segment struct {
 }
 
 // segments reads the log for connections that are behind their rooms' tails.
-// Each stretch is read and encoded once, however many need it; what is kept is
-// bounded in bytes, and so is the number of reads at once: who comes later
-// waits its turn, holding nothing but its place.
+// Each stretch is read and encoded once, however many need it, and what is kept
+// is bounded in bytes. Hub.catchingUp bounds the reads at once.
 type segments struct {
-	hub     *Hub
-	limit   int           // bytes kept at most
-	reading chan struct{} // a place per read under way
-	flight  singleflight.Group
+	hub    *Hub
+	limit  int // bytes kept at most
+	flight singleflight.Group
 
 	mu    sync.Mutex // guards cache and bytes
 	cache *simplelru.LRU[uint64, *segment]
 	bytes int
 }
 
-func newSegments(h *Hub, limit, readers int) *segments {
-	s := &segments{hub: h, limit: limit, reading: make(chan struct{}, readers)}
+func newSegments(h *Hub, limit int) *segments {
+	s := &segments{hub: h, limit: limit}
 	cache, err := simplelru.NewLRU(1<<20, func(_ uint64, old *segment) { s.bytes -= old.bytes })
 	if err != nil { // only for a size below one
 		panic(err)
@@ -102,9 +100,6 @@ func (s *segments) cached(n uint64) *segment {
 // ends, and keeps it. It belongs to all who wait for it, hence to no caller's
 // context.
 func (s *segments) read(n, want uint64) (*segment, error) {
-	s.reading <- struct{}{}
-	defer func() { <-s.reading }()
-
 	after := n * segmentCommits
 	next := &segment{}
 	if old := s.cached(n); old != nil {

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"sort"
 	"sync"
 
 	"bms/domain"
@@ -54,11 +55,7 @@ func (t *tail) after(dst []*Frame, cursor, upTo domain.Position, limit int) (_ [
 		return dst, false
 	}
 	n := len(t.ring)
-	// Newest first to the first frame wanted: a reader is rarely far behind.
-	first := n
-	for first > 0 && t.ring[(t.next+first-1)%n].pos().After(cursor) {
-		first--
-	}
+	first := sort.Search(n, func(i int) bool { return t.ring[(t.next+i)%n].pos().After(cursor) })
 	for i := first; i < n && limit > 0; i++ {
 		f := t.ring[(t.next+i)%n]
 		if f.pos().After(upTo) {
