@@ -27,8 +27,9 @@ type api struct {
 	refusals *refusals
 	// methods are the methods of the routes, for Allow.
 	methods []string
-	// document is the OpenAPI document.
-	document []byte
+	// document is the OpenAPI document, asyncDocument the AsyncAPI one, and
+	// typeScript the types of all events.
+	document, asyncDocument, typeScript []byte
 }
 
 // New makes the handler of the whole API. The error names the field of Config
@@ -51,6 +52,11 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, err
 	}
 	a.document = document
+	words := newVocabulary()
+	if a.asyncDocument, err = newAsyncDocument(cfg.Version, words); err != nil {
+		return nil, err
+	}
+	a.typeScript = newTypeScript(cfg.Version, words)
 	for _, route := range routes {
 		a.mux.Handle(route.method+" "+route.path, a.serve(route.handle))
 	}

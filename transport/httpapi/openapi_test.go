@@ -70,6 +70,8 @@ var driven = []struct{ operation, path, body string }{
 	{"GET /readyz", "/readyz", ""},
 	{"GET /metrics", "/metrics", ""},
 	{"GET /openapi.json", "/openapi.json", ""},
+	{"GET /asyncapi.json", "/asyncapi.json", ""},
+	{"GET /events.d.ts", "/events.d.ts", ""},
 	{"GET /docs", "/docs", ""},
 	{"GET /docs/docs.js", "/docs/docs.js", ""},
 	{"GET /docs/docs.css", "/docs/docs.css", ""},

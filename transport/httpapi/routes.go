@@ -51,6 +51,8 @@ func (a *api) routes() []routeEntry {
 		open("/metrics", "Metrics for Prometheus", nil, "text/plain", a.metrics)
 	}
 	open("/openapi.json", "This document", nil, "application/json", a.openapi)
+	open("/asyncapi.json", "Sockets and log, as AsyncAPI 3.0 describes them", nil, "application/json", a.asyncapi)
+	open("/events.d.ts", "TypeScript types of all events and of what sockets take", nil, "text/plain", a.types)
 	open("/docs", "This document, to browse", nil, "text/html", asset("docs.html", "text/html; charset=utf-8"))
 	open("/docs/docs.js", "What /docs runs", nil, "text/javascript", asset("docs.js", "text/javascript; charset=utf-8"))
 	open("/docs/docs.css", "What /docs looks like", nil, "text/css", asset("docs.css", "text/css; charset=utf-8"))

@@ -27,8 +27,13 @@ var results = map[string]reflect.Type{
 	domain.CommandDeleteProduct:        reflect.TypeFor[domain.ProductResult](),
 	domain.CommandCountStock:           reflect.TypeFor[domain.StockResult](),
 	domain.CommandAdjustStock:          reflect.TypeFor[domain.StockResult](),
+	domain.CommandAdjustStockBulk:      reflect.TypeFor[domain.BulkResult](),
 	domain.CommandCreateTransaction:    reflect.TypeFor[domain.TransactionResult](),
 	domain.CommandSetTransactionStatus: reflect.TypeFor[domain.StatusResult](),
+	domain.CommandDispatchTransfer:     reflect.TypeFor[domain.DispatchResult](),
+	domain.CommandReceiveTransfer:      reflect.TypeFor[domain.ReceiveResult](),
+	domain.CommandCancelTransfer:       reflect.TypeFor[domain.CancelResult](),
+	domain.CommandSubmitSync:           reflect.TypeFor[domain.SyncStatus](),
 	domain.CommandSetUser:              reflect.TypeFor[domain.UserResult](),
 	domain.CommandChangeUser:           reflect.TypeFor[domain.UserResult](),
 	domain.CommandSendNotification:     reflect.TypeFor[domain.NotificationResult](),
@@ -76,19 +81,7 @@ func newSchemas() huma.Registry {
 	for _, p := range payloads {
 		data := r.Schema(reflect.TypeOf(p), true, "")
 		name := "Event" + strings.TrimPrefix(data.Ref, schemaPrefix)
-		r.Map()[name] = &huma.Schema{
-			Type: huma.TypeObject, AdditionalProperties: false,
-			Properties: map[string]*huma.Schema{
-				"id":        {Type: huma.TypeString, Format: "uuid"},
-				"type":      {Type: huma.TypeString, Enum: []any{p.EventType()}},
-				"timestamp": {Type: huma.TypeString, Format: "date-time"},
-				"branchId":  {Type: huma.TypeString, Nullable: true},
-				"userId":    {Type: huma.TypeString},
-				"data":      data,
-				"pos":       positionOf(),
-			},
-			Required: []string{"id", "type", "timestamp", "branchId", "data", "pos"},
-		}
+		r.Map()[name] = envelopeOf(p.EventType(), data)
 		event.OneOf = append(event.OneOf, ref(name))
 	}
 	r.Map()["Event"] = event
@@ -112,6 +105,23 @@ func newSchemas() huma.Registry {
 		Required: []string{"type", "title", "status", "detail", "code"},
 	}
 	return r
+}
+
+// envelopeOf is an event of a type with its data.
+func envelopeOf(eventType string, data *huma.Schema) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: false,
+		Properties: map[string]*huma.Schema{
+			"id":        {Type: huma.TypeString, Format: "uuid"},
+			"type":      {Type: huma.TypeString, Enum: []any{eventType}},
+			"timestamp": {Type: huma.TypeString, Format: "date-time"},
+			"branchId":  {Type: huma.TypeString, Nullable: true},
+			"userId":    {Type: huma.TypeString},
+			"data":      data,
+			"pos":       positionOf(),
+		},
+		Required: []string{"id", "type", "timestamp", "branchId", "data", "pos"},
+	}
 }
 
 // answerSchema is the answer of a command.
@@ -184,6 +194,7 @@ var optional = map[string][]string{"SetUser": {"disabled", "name", "branches"}}
 // no list that it may be null.
 func finishSchemas(r huma.Registry) {
 	fields := rules()
+	maps.Copy(fields, messageRules())
 	for name, s := range r.Map() {
 		s.Required = slices.DeleteFunc(s.Required, func(field string) bool { return slices.Contains(optional[name], field) })
 		for field, p := range s.Properties {
