@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -100,7 +101,7 @@ func (a *App) openAuth(context.Context) (err error) {
 // openProjections opens the read models, a folder beside the log.
 func (a *App) openProjections(ctx context.Context) (err error) {
 	a.projections, err = projections.Open(ctx, projections.Config{
-		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.log,
+		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.log, Commands: a.courier,
 		AlertsRepeat: a.cfg.alertsRepeat, Logger: a.logger, Now: a.now,
 		Observe: projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed},
 	})
@@ -131,12 +132,22 @@ func (a *App) openDeciders(context.Context) (err error) {
 		return err
 	}
 	a.closeWith(func() error { return a.bus.Close(context.Background()) })
+	a.followUps = &followUps{do: a.bus.Do, now: a.now, logger: a.logger}
 	return nil
+}
+
+// courier gives the commands that transfers entail. The bus is opened after
+// the projections, and runs with them.
+func (a *App) courier(ctx context.Context, cmd domain.Command) (*domain.Commit, error) {
+	return a.bus.Do(ctx, cmd)
 }
 
 // loadStream gives the actor of a branch the state that the branches
 // projection keeps; other streams are short and read from the log.
 func (a *App) loadStream(ctx context.Context, stream string) (domain.State, uint64, error) {
+	if !strings.HasPrefix(stream, domain.StreamOfBranch("")) {
+		return nil, 0, nil
+	}
 	return a.projections.LoadBranch(ctx, stream)
 }
 
@@ -152,7 +163,7 @@ func (a *App) openSockets(context.Context) (err error) {
 // openHTTP puts everything that is served behind one server.
 func (a *App) openHTTP(context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
-		Commands: a.bus.Do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
+		Commands: a.do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
 		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request,
 		Tracing: a.tracing.Provider, Durability: a.log.Durability(),
 		AllowOrigin: a.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,

@@ -38,6 +38,7 @@ import (
 //	  │      ┌── follow ─── eventlog ─── follow ──────> Hub: feed, rooms, connections
 //	  ▼      ▼                  ▲
 //	projections ── alerts ──────┘
+//	         └──── transfers ──> commandbus
 type App struct {
 	cfg    *serveConfig
 	logger *slog.Logger
@@ -50,6 +51,7 @@ type App struct {
 	system      *actors.System
 	deciders    *actors.Deciders
 	bus         *commandbus.Bus
+	followUps   *followUps
 	sockets     *sockets
 	metrics     *telemetry.Metrics
 	tracing     *telemetry.Tracing

@@ -110,6 +110,8 @@ func (c *socketClient) op(name string, args []json.RawMessage, answer func(any))
 		c.command(readCommand, args, answer)
 	case name == "sync:submit":
 		c.command(readSync, args, answer)
+	case name == "notifications:ack":
+		c.acknowledge(args, answer)
 	case name == "ping":
 		answer(pong{true, c.conn.Cursor()})
 	default:

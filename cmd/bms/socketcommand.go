@@ -52,6 +52,7 @@ func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *doma
 			answer(s.refusedCommand(cmd.Type, err))
 			return
 		}
+		s.followUps.of(ctx, commit)
 		answer(okAnswer(commit, s.durability))
 	}()
 }
@@ -100,6 +101,9 @@ func readCommand(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 	}
 	if _, cmd.Keyed = members["commandId"]; cmd.Keyed && !httpapi.ValidKey(cmd.ID) {
 		wrong = append(wrong, domain.FieldError{Field: "commandId", Message: "must be 1 to 255 printable ASCII characters"})
+	}
+	if cmd.Type == domain.CommandAckNotifications {
+		wrong = append(wrong, domain.FieldError{Field: "type", Message: "is done by notifications:ack"})
 	}
 	if len(wrong) > 0 {
 		return cmd, domain.Invalid(wrong...)

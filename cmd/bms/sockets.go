@@ -47,6 +47,7 @@ type sockets struct {
 	verifier     *auth.Verifier
 	projections  *projections.Set
 	bus          *commandbus.Bus
+	followUps    *followUps
 	metrics      *telemetry.Metrics
 	durability   string
 	allowOrigin  func(origin string) bool
@@ -67,7 +68,7 @@ func newSockets(a *App) (*sockets, error) {
 	}
 	s := &sockets{
 		ids: ids, sessions: store, admission: newAdmission(a.limiter), log: a.log, verifier: a.verifier, projections: a.projections,
-		bus: a.bus, metrics: a.metrics, durability: a.log.Durability(), allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
+		bus: a.bus, followUps: a.followUps, metrics: a.metrics, durability: a.log.Durability(), allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
 	for _, ns := range namespaces {
@@ -75,7 +76,7 @@ func newSockets(a *App) (*sockets, error) {
 	}
 	codecs = append(codecs, plainEncoder{})
 	s.hub, err = actors.NewHub(actors.HubConfig{
-		System: a.system, Log: a.log, Codecs: codecs, Verify: s.verify, Branches: s.branchIDs, Sessions: store,
+		System: a.system, Log: a.log, Codecs: codecs, Verify: s.verify, Branches: s.branchIDs, Unread: s.unread, Sessions: store,
 		RoomIdle: a.cfg.roomIdle, Fed: a.metrics.Fed, Delivered: a.metrics.Delivered, Logger: a.logger, Now: a.now,
 	})
 	if err != nil {
