@@ -20,8 +20,9 @@ const page = "http://localhost:5173"
 // node is a running `bms serve`.
 type node struct {
 	*process
-	data string // folder
-	addr string // host:port
+	data  string // folder
+	addr  string // host:port
+	flags []string
 }
 
 // serve starts a node on a free port, with a data folder of its own.
@@ -32,7 +33,7 @@ func serve(t *testing.T, flags ...string) *node {
 
 func serveOn(t *testing.T, data, addr string, flags ...string) *node {
 	t.Helper()
-	n := &node{data: data}
+	n := &node{data: data, flags: flags}
 	args := append([]string{bms, "serve", "--addr", addr, "--data", data, "--cors-origins", page}, flags...)
 	n.process = start(t, "bms serve", []string{"BMS_JWT_SECRET=" + secret}, args...)
 	const announcement = "serving on http://"
@@ -50,7 +51,7 @@ func (n *node) killAndRestart() *node {
 	n.t.Helper()
 	n.signal(syscall.SIGKILL)
 	n.exit()
-	return serveOn(n.t, n.data, n.addr)
+	return serveOn(n.t, n.data, n.addr, n.flags...)
 }
 
 // token makes a token with `bms token`.

@@ -21,7 +21,8 @@ type process struct {
 	t    *testing.T
 	name string
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended and all output is read
+	in   io.WriteCloser // stdin
+	done chan struct{}  // closed when it has ended and all output is read
 
 	mu      sync.Mutex // guards what follows
 	out     []string
@@ -35,6 +36,10 @@ func start(t *testing.T, name string, environ []string, args ...string) *process
 	t.Helper()
 	p := &process{t: t, name: name, cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{}), changed: make(chan struct{})}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, environ...)
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
