@@ -103,18 +103,21 @@ func (c *Conn) flushTurn(turn *[][]byte) bool {
 	if len(frames) == 0 {
 		return false
 	}
-	if err := c.write(frames); err != nil {
-		if errors.Is(err, wsframe.ErrNoProgress) {
-			// Nothing more can be written, a close frame neither: what was
-			// being written is not whole.
-			c.end(statusHungUp, ReasonTooSlow, "")
-		} else if !errors.Is(err, net.ErrClosed) {
-			c.end(statusHungUp, ReasonTransportError, "")
-		}
+	switch err := c.write(frames); {
+	case err == nil:
+		return true
+	case errors.Is(err, net.ErrClosed):
 		// A close frame that went out says that the reader is about to close.
 		return false
+	case errors.Is(err, wsframe.ErrNoProgress):
+		c.end(statusHungUp, ReasonTooSlow, "")
+	default:
+		c.end(statusHungUp, ReasonTransportError, "")
 	}
-	return true
+	// Nothing more can be said, also if it has been ended with a close frame
+	// to come: what was being written is not whole.
+	c.frames.Abort()
+	return false
 }
 
 // pull asks the source for up to about turnBytes.

@@ -59,7 +59,7 @@ func (c *Conn) readMessages() error {
 		c.server.config.Observer.Received(len(data))
 		switch {
 		case !c.allow(len(data)):
-			c.end(StatusTooMany, ReasonTooMany, "")
+			c.tooMany("")
 		case op != wsframe.OpText:
 			c.end(StatusProtocolError, ReasonProtocolError, "a binary message")
 		default:
@@ -99,9 +99,16 @@ func (c *Conn) ping() bool {
 		return c.excess <= maxExcess
 	}
 	if !c.allow(0) {
-		c.end(StatusTooMany, ReasonTooMany, "pings")
+		c.tooMany("pings")
 	}
 	return true
+}
+
+// tooMany ends the connection of a client that floods, and reads nothing more
+// of it until it has been told.
+func (c *Conn) tooMany(say string) {
+	c.end(StatusTooMany, ReasonTooMany, say)
+	_ = c.shutdown() // an error ends the next read
 }
 
 // handle hands a text message to the receiver.
