@@ -135,7 +135,7 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("OpenWithoutIndex", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			if err := removeIndex(filepath.Join(dir, indexName)); err != nil {
+			if err := removeDatabase(filepath.Join(dir, indexName)); err != nil {
 				b.Fatal(err)
 			}
 			b.StartTimer()

@@ -21,18 +21,28 @@ var errDamaged = errors.New("record is damaged")
 // grown.
 func decode(row []driver.Value, scratch []byte) (*domain.Commit, uint64, []byte, error) {
 	v := (*[numColumns]driver.Value)(row)
+	seq, scratch, err := vouch(v, scratch)
+	if err != nil {
+		return nil, seq, scratch, err
+	}
+	c, err := commitOf(v)
+	return c, seq, scratch, err
+}
+
+// vouch checks a row's checksum and returns what the checksum is of, in memory
+// that is scratch's or took its place, and the sequence, 0 if there is none.
+func vouch(v *[numColumns]driver.Value, scratch []byte) (uint64, []byte, error) {
 	seq, ok := v[colSeq].(int64)
 	version, ok2 := v[colVersion].(int64)
 	sum, ok3 := v[colChecksum].(int64)
 	if !ok || !ok2 || !ok3 {
-		return nil, 0, scratch, errDamaged
+		return 0, scratch, errDamaged
 	}
 	scratch = appendColumns(scratch[:0], v)
 	if got := checksum(crc32.Checksum(scratch, castagnoli), uint64(version), uint64(seq)); int64(got) != sum {
-		return nil, uint64(seq), scratch, fmt.Errorf("%w: checksum is %d, want %d", errDamaged, got, sum)
+		return uint64(seq), scratch, fmt.Errorf("%w: checksum is %d, want %d", errDamaged, got, sum)
 	}
-	c, err := commitOf(v)
-	return c, uint64(seq), scratch, err
+	return uint64(seq), scratch, nil
 }
 
 func commitOf(v *[numColumns]driver.Value) (*domain.Commit, error) {

@@ -46,10 +46,14 @@ func (es epochs) begin(c *conn, now time.Time, last uint64) (epochs, error) {
 	if len(es) > 0 {
 		next.id = max(next.id, es[len(es)-1].id+1)
 	}
-	if err := c.exec(fmt.Sprintf("INSERT INTO epochs (epoch, start, checksum) VALUES (%d, %d, %d)", next.id, next.start, next.checksum())); err != nil {
+	if err := next.insert(c); err != nil {
 		return nil, fmt.Errorf("begin an epoch: %w", err)
 	}
 	return append(es, next), nil
+}
+
+func (e epoch) insert(c *conn) error {
+	return c.exec(fmt.Sprintf("INSERT INTO epochs (epoch, start, checksum) VALUES (%d, %d, %d)", e.id, e.start, e.checksum()))
 }
 
 // current is the epoch of the next append.

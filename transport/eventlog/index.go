@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 
 	"bms/domain"
@@ -100,7 +99,7 @@ func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
 	case !remake:
 		err = errors.New("it is damaged; it is made anew at the next start")
 	default:
-		if err = errors.Join(x.close(), removeIndex(file)); err == nil {
+		if err = errors.Join(x.close(), removeDatabase(file)); err == nil {
 			_, err = x.open(file, log)
 		}
 	}
@@ -111,16 +110,6 @@ func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
 		return errors.Join(fmt.Errorf("index %s: %w", file, err), x.close())
 	}
 	return nil
-}
-
-func removeIndex(file string) error {
-	var errs []error
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(file + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func (x *index) open(file string, log *conn) (found, error) {

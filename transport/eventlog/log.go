@@ -77,6 +77,9 @@ func openHooked(ctx context.Context, config Config, hook func(step string)) (*Lo
 	if err != nil {
 		return nil, err
 	}
+	if err := halfRestored(dir); err != nil {
+		return nil, errors.Join(err, held.release())
+	}
 	// On Linux a commit is one fdatasync instead of an fsync: the same
 	// durability, half the wait. It is a setting of the process, like the
 	// choice of SQLite build; elsewhere there is no such choice.

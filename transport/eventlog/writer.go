@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"bms/domain"
@@ -43,11 +44,8 @@ func (w *writer) open(remake bool) error {
 	if err != nil {
 		return err
 	}
-	insert := "INSERT INTO commits (" + columns + ") VALUES "
-	row := "(?,?,?,?,?,?,?,?,?,?,?,?,?)"
-	rows := row
-	for range manyRows - 1 {
-		rows += "," + row
+	if err := w.prepareInserts(c); err != nil {
+		return errors.Join(err, c.close())
 	}
 	for _, p := range []struct {
 		stmt **stmt
@@ -55,8 +53,6 @@ func (w *writer) open(remake bool) error {
 	}{
 		{&w.begin, "BEGIN IMMEDIATE"},
 		{&w.commit, "COMMIT"},
-		{&w.insert, insert + row},
-		{&w.insertMany, insert + rows},
 		{&w.setOffset, "INSERT INTO offsets (consumer, topic, seq) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"},
 	} {
 		if *p.stmt, err = c.prepare(p.sql); err != nil {
@@ -72,6 +68,16 @@ func (w *writer) open(remake bool) error {
 	}
 	w.conn, w.index = c, x
 	return nil
+}
+
+// prepareInserts makes what insertGroup needs.
+func (w *writer) prepareInserts(c *conn) (err error) {
+	const insert, row = "INSERT INTO commits (" + columns + ") VALUES ", "(?,?,?,?,?,?,?,?,?,?,?,?,?)"
+	if w.insert, err = c.prepare(insert + row); err != nil {
+		return err
+	}
+	w.insertMany, err = c.prepare(insert + row + strings.Repeat(","+row, manyRows-1))
+	return err
 }
 
 // close leaves the mark of a clean stop; called when run has ended and all
