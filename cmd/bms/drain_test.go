@@ -1,0 +1,280 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"bms/domain"
+	"bms/transport/auth"
+	"bms/transport/eventlog"
+)
+
+const (
+	drainClients = 2000
+	// drainTills are clients that sell by socket until they are sent away, too.
+	drainTills = 4
+	// drainSaleEvery is the time between two sales of a till, each of which is
+	// an event to every client.
+	drainSaleEvery = 100 * time.Millisecond
+	drainSales     = 5 // of each till before the node is told to stop
+)
+
+// drainNodeArgs is set, to arguments with a space between, in the environment
+// of a process of this test that is to be `bms`.
+const drainNodeArgs = "DRAIN_NODE_ARGS"
+
+func init() {
+	if args := os.Getenv(drainNodeArgs); args != "" {
+		os.Unsetenv(drainNodeArgs) // no flag's twin
+		os.Args = append(os.Args[:1], strings.Fields(args)...)
+		main()
+	}
+}
+
+// staffToken is a token of staff of branch b1.
+func staffToken(user string) string { return mustSign(user, domain.RoleStaff, "b1") }
+
+func mustSign(user, role string, branches ...string) string {
+	now := time.Now()
+	token, err := auth.Sign([]byte(testSecret), auth.Grant{
+		Identity: domain.Identity{UserID: user, Role: role, Branches: branches}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
+	})
+	if err != nil {
+		panic(err) // the grants of these tests are good ones
+	}
+	return token
+}
+
+// drainNode is a node in a process of its own.
+type drainNode struct {
+	cmd  *exec.Cmd
+	addr string
+	log  chan []byte // all it has logged, once it has ended
+}
+
+func startDrainNode(t *testing.T, data string) *drainNode {
+	t.Helper()
+	n := &drainNode{cmd: exec.Command(os.Args[0]), log: make(chan []byte, 1)}
+	n.cmd.Env = append(os.Environ(), drainNodeArgs+"=serve --addr 127.0.0.1:0 --data "+data, "BMS_JWT_SECRET="+testSecret)
+	stdout, err := n.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := n.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.cmd.Process.Kill() })
+	go func() {
+		all, _ := io.ReadAll(stderr)
+		n.log <- all
+	}()
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the node says %q, %v; its log: %s", line, err, <-n.log)
+	}
+	_, at, _ := strings.Cut(line, "serving on http://")
+	n.addr, _, _ = strings.Cut(at, " ")
+	return n
+}
+
+// must makes a request that has to be answered well, and returns the position.
+func (n *drainNode) must(t *testing.T, path, body string) string {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodPost, "http://"+n.addr+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+mustSign("root", domain.RoleAdmin))
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer struct {
+		Pos string `json:"pos"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || answer.Pos == "" {
+		t.Fatalf("POST %s: %s, %v", path, res.Status, err)
+	}
+	return answer.Pos
+}
+
+// Invariant 4 across a drain: a node that is told to stop under load asks all
+// clients to come back, spread in time, ends well and in time, and none loses
+// an event, which each gets from the node's successor.
+func TestDrain_of_2000_clients_under_load(t *testing.T) {
+	data := t.TempDir()
+	first := startDrainNode(t, data)
+	first.must(t, "/api/branches", `{"branchId":"b1","name":"Shop"}`)
+	before := first.must(t, "/api/branches/b1/products", `{"productId":"p1","sku":"P1","name":"Apples","priceMinor":100,"currency":"EUR","stock":1000000}`)
+
+	clients := exec.Command(os.Args[0])
+	clients.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", drainClientsOf, first.addr, drainClients))
+	clients.Stderr = os.Stderr
+	stdin, err := clients.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := clients.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := clients.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = clients.Process.Kill() })
+	stdout := bufio.NewReader(pipe)
+	expect := func(want string) {
+		t.Helper()
+		if line, err := stdout.ReadString('\n'); line != want+"\n" {
+			t.Fatalf("the clients say %q, %v; want %q", line, err, want)
+		}
+	}
+	expect("connected")
+
+	var enough, selling sync.WaitGroup
+	enough.Add(drainTills)
+	for i := range drainTills {
+		till, err := connectSocketIO(t.Context(), first.addr, "till"+strconv.Itoa(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		selling.Go(func() { sellBySocket(t.Context(), till, sync.OnceFunc(enough.Done)) })
+	}
+	enough.Wait()
+	told := time.Now()
+	if err := first.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	log := <-first.log
+	if err := first.cmd.Wait(); err != nil {
+		t.Errorf("the node ends with %v, want exit code 0; its log: %s", err, log)
+	}
+	took := time.Since(told)
+	if took > 15*time.Second {
+		t.Errorf("the node ends after %v, want 15 s at most", took)
+	}
+	selling.Wait()
+	spread := departures(t, log)
+
+	second := startDrainNode(t, data)
+	fmt.Fprintln(stdin, second.addr)
+	expect("back")
+	last := second.must(t, "/api/branches/b1/inventory/adjustments", `{"productId":"p1","delta":-1,"reason":"count"}`)
+	fmt.Fprintln(stdin, last)
+	events, digest := logOfBranch(t, data, before)
+	expect(fmt.Sprintf("%d saw %s", drainClients, seen(events, digest)))
+	if err := clients.Wait(); err != nil {
+		t.Errorf("the clients: %v", err)
+	}
+	t.Logf("%d events; the node ended after %v, its clients left over %v", events, took.Round(time.Millisecond), spread.Round(time.Millisecond))
+}
+
+// sellBySocket sells until the connection ends, and says when it has sold
+// enough, or sells no more.
+func sellBySocket(ctx context.Context, till *websocket.Conn, enough func()) {
+	defer enough()
+	tick := time.NewTicker(drainSaleEvery)
+	defer tick.Stop()
+	for sale := 1; ; sale++ {
+		command := fmt.Sprintf(`42/ws,%d["command",{"type":"stock.adjust","branchId":"b1","body":{"productId":"p1","delta":-1,"reason":"count"}}]`, sale)
+		if till.Write(ctx, websocket.MessageText, []byte(command)) != nil {
+			return
+		}
+		answer := fmt.Sprintf(`43/ws,%d[{"ok":true,`, sale)
+		for message := []byte(nil); !bytes.HasPrefix(message, []byte(answer)); {
+			var err error
+			if _, message, err = till.Read(ctx); err != nil {
+				return
+			}
+		}
+		if sale == drainSales {
+			enough()
+		}
+		<-tick.C
+	}
+}
+
+// departures reads in the node's log when and why its clients were let go.
+func departures(t *testing.T, log []byte) (spread time.Duration) {
+	t.Helper()
+	reasons := map[string]int{}
+	var first, last time.Time
+	for line := range bytes.Lines(log) {
+		var l struct {
+			Time   time.Time `json:"time"`
+			Msg    string    `json:"msg"`
+			Reason string    `json:"reason"`
+		}
+		if err := json.Unmarshal(line, &l); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		if l.Msg != "disconnected" {
+			continue
+		}
+		reasons[l.Reason]++
+		if first.IsZero() {
+			first = l.Time
+		}
+		last = l.Time
+	}
+	if n := reasons["server shutting down"]; n != drainClients+drainTills || len(reasons) != 1 {
+		t.Errorf("clients are let go for %v, want all %d because the server shuts down", reasons, drainClients+drainTills)
+	}
+	// Waves have a least time between them, so this doesn't depend on how fast
+	// the machine is.
+	spread = last.Sub(first)
+	if spread < drainSpread/2 {
+		t.Errorf("all clients are let go within %v, want them spread over about %v", spread, drainSpread)
+	}
+	return spread
+}
+
+// logOfBranch reads the events of branch b1 after a position from the log.
+func logOfBranch(t *testing.T, data, after string) (events int, d digest) {
+	t.Helper()
+	log, err := eventlog.OpenReadOnly(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	d = newDigest()
+	for at := uint64(0); ; {
+		commits, err := log.Read(t.Context(), at, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(commits) == 0 {
+			return events, d
+		}
+		for _, c := range commits {
+			at = c.Position.Seq
+			for i := range c.Events {
+				if pos := c.Events[i].Pos.String(); pos > after && c.Events[i].BranchID == "b1" {
+					events++
+					d.add(pos)
+				}
+			}
+		}
+	}
+}
