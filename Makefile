@@ -10,10 +10,14 @@ BENCHTIME ?= 1s
 # For `make fuzz`: how long each target.
 FUZZTIME ?= 10s
 
+# For `make chaos`: how long faults are made; SEED=n makes those of another run.
+DURATION ?= 5m
+SEED     ?=
+
 # The race detector needs a C compiler; CI has one.
 RACE ?= $(if $(shell command -v $$(go env CC)),-race)
 
-.PHONY: help run build test lint fmt bench fuzz
+.PHONY: help run build test lint fmt bench fuzz chaos
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
@@ -47,3 +51,6 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 			echo "== $$(dirname $$f) $$t"; \
 			go test -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) $$(dirname $$f); \
 		done; done
+
+chaos: ## kill a node, its disk and its network for DURATION (5m), check what came of it; SEED=n
+	CHAOS_DURATION=$(DURATION) CHAOS_SEED=$(SEED) go test -count=1 -v -timeout 0 -run TestChaos ./cmd/bms/chaos

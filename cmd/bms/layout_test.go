@@ -41,6 +41,7 @@ var house = map[string][]string{
 		"transport/httpapi", "transport/plainws", "transport/sessions", "transport/socketio", "transport/telemetry", "transport/wsframe",
 	},
 	"cmd/bms/bench": {"domain", "transport/auth"}, // from outside, but for the words and the tokens
+	"cmd/bms/chaos": {"cmd/bms/bench"},
 	"cmd/bms/e2e":   {},
 }
 

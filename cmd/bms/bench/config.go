@@ -47,6 +47,9 @@ type Config struct {
 	Escalation bool
 	// Forgetful is History.Forgetful.
 	Forgetful bool
+	// Began is called when the shops are open, the subscribers connected, and
+	// commands begin: here faults may begin. Nil: nothing.
+	Began func()
 	// Settle is called when all commands have been given, before the wait for
 	// deliveries: here faults end. Nil: nothing.
 	Settle func() error

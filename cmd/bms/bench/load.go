@@ -142,6 +142,9 @@ func (l *Load) Run(ctx context.Context) (*Report, error) {
 		hangUp()
 		return nil, errors.Join(subscribed.Wait(), err)
 	}
+	if l.cfg.Began != nil {
+		l.cfg.Began()
+	}
 	err := l.command(ctx, listening)
 	if err == nil && l.cfg.Settle != nil {
 		err = l.cfg.Settle()
