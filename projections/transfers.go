@@ -56,7 +56,7 @@ type transferRow struct {
 	pos              int64 // where it was dispatched
 	sender, receiver string
 	status, reason   string
-	lines            []TransferLine
+	lines            []TransferredLine
 	user             string
 	at, changed      int64 // milliseconds
 }
@@ -154,10 +154,10 @@ func (t *transfers) dispatched(e *domain.Event, p domain.TransferDispatched) err
 	}
 	entry.row = transferRow{
 		id: p.TransferID, pos: key(e.Pos), sender: p.FromBranchID, receiver: p.ToBranchID, status: domain.TransferStateDispatched,
-		lines: make([]TransferLine, len(p.Lines)), user: e.UserID, at: e.At.UnixMilli(), changed: e.At.UnixMilli(),
+		lines: make([]TransferredLine, len(p.Lines)), user: e.UserID, at: e.At.UnixMilli(), changed: e.At.UnixMilli(),
 	}
 	for i, l := range p.Lines {
-		entry.row.lines[i] = TransferLine{ProductID: l.ProductID, Quantity: l.Quantity, InTransit: l.Quantity}
+		entry.row.lines[i] = TransferredLine{ProductID: l.ProductID, Quantity: l.Quantity, InTransit: l.Quantity}
 	}
 	t.rows.put(entry)
 	return nil
@@ -204,13 +204,13 @@ func (r *transferRow) returned(lines []domain.ReturnedLine) {
 
 // line is that of a product, a new one if there is none: what the log says has
 // come is not lost from sight.
-func (r *transferRow) line(productID string) *TransferLine {
+func (r *transferRow) line(productID string) *TransferredLine {
 	for i := range r.lines {
 		if r.lines[i].ProductID == productID {
 			return &r.lines[i]
 		}
 	}
-	r.lines = append(r.lines, TransferLine{ProductID: productID})
+	r.lines = append(r.lines, TransferredLine{ProductID: productID})
 	return &r.lines[len(r.lines)-1]
 }
 

@@ -16,9 +16,9 @@ type Transfer struct {
 	ToBranchID   string `json:"toBranchId"`
 	Status       string `json:"status"`
 	// Reason is the reject code for which it was refused.
-	Reason string         `json:"reason,omitempty"`
-	Lines  []TransferLine `json:"lines"`
-	UserID string         `json:"userId,omitempty"` // who sent it
+	Reason string            `json:"reason,omitempty"`
+	Lines  []TransferredLine `json:"lines"`
+	UserID string            `json:"userId,omitempty"` // who sent it
 	// DispatchedAt and ChangedAt are the times of its first and last event.
 	DispatchedAt string `json:"dispatchedAt"`
 	ChangedAt    string `json:"changedAt"`
@@ -26,10 +26,10 @@ type Transfer struct {
 	Pos domain.Position `json:"pos"`
 }
 
-// TransferLine is a product of a transfer. Quantity is always the sum of
+// TransferredLine is a product of a transfer. Quantity is always the sum of
 // Received, Damaged, Returned and InTransit, which includes what is on its way
 // back. WrittenOff is how much of Returned didn't get into stock.
-type TransferLine struct {
+type TransferredLine struct {
 	ProductID  string `json:"productId"`
 	Quantity   int64  `json:"quantity"`
 	Received   int64  `json:"received"`

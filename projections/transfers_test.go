@@ -46,19 +46,19 @@ func TestTransfersAsBothBranchesKnowThem(t *testing.T) {
 	r := run(t, config(t.TempDir(), shop.log))
 	r.settle(shop.log)
 	for id, want := range map[string]Transfer{
-		arrived: {FromBranchID: "b1", ToBranchID: "b2", Status: domain.TransferStateReceived, Lines: []TransferLine{
+		arrived: {FromBranchID: "b1", ToBranchID: "b2", Status: domain.TransferStateReceived, Lines: []TransferredLine{
 			{ProductID: "p1", Quantity: 12, Received: 12}, {ProductID: "p2", Quantity: 5, Received: 5},
 		}},
-		partly: {FromBranchID: "b1", ToBranchID: "b2", Status: domain.TransferStateInTransit, Lines: []TransferLine{
+		partly: {FromBranchID: "b1", ToBranchID: "b2", Status: domain.TransferStateInTransit, Lines: []TransferredLine{
 			{ProductID: "p1", Quantity: 10, Received: 4, Damaged: 1, InTransit: 5}, {ProductID: "p2", Quantity: 5, InTransit: 5},
 		}},
-		cancelled: {FromBranchID: "b2", ToBranchID: "b1", Status: domain.TransferStateCancelled, Lines: []TransferLine{
+		cancelled: {FromBranchID: "b2", ToBranchID: "b1", Status: domain.TransferStateCancelled, Lines: []TransferredLine{
 			{ProductID: "p1", Quantity: 10, Received: 4, Returned: 6},
 		}},
-		refused: {FromBranchID: "b1", ToBranchID: "nowhere", Status: domain.TransferStateRefused, Reason: domain.CodeUnknownBranch, Lines: []TransferLine{
+		refused: {FromBranchID: "b1", ToBranchID: "nowhere", Status: domain.TransferStateRefused, Reason: domain.CodeUnknownBranch, Lines: []TransferredLine{
 			{ProductID: "p2", Quantity: 7, Returned: 7},
 		}},
-		leaving: {FromBranchID: "b1", ToBranchID: "b2", Status: domain.TransferStateDispatched, Lines: []TransferLine{
+		leaving: {FromBranchID: "b1", ToBranchID: "b2", Status: domain.TransferStateDispatched, Lines: []TransferredLine{
 			{ProductID: "p1", Quantity: 1, InTransit: 1},
 		}},
 	} {

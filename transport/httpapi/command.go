@@ -55,7 +55,7 @@ func (a *api) command(row commandRoute) handler {
 		defer putBuffer(answer)
 		answer.Write(domain.AppendAnswer(answer.AvailableBuffer(), commit, a.cfg.Durability))
 		w.Header()["Content-Type"] = jsonType
-		writeBody(w, row.status, answer.Bytes())
+		writeBody(w, row.statusOf(body), answer.Bytes())
 		return nil
 	}
 }
@@ -129,7 +129,7 @@ func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRou
 		return nil, rejection
 	}
 	raw := buf.Bytes()
-	if r.Method == http.MethodDelete && len(bytes.TrimSpace(raw)) == 0 {
+	if row.bare() && len(bytes.TrimSpace(raw)) == 0 {
 		raw = []byte("{}")
 	}
 	return decodeBody(row.command, raw, row.bind(r))

@@ -136,6 +136,12 @@ func Test_commands_reach_the_bus_as_they_should(t *testing.T) {
 		{"PUT", "/api/branches/b1/products/p1/stock", `{"counted":-0}`, domain.Command{Type: domain.CommandCountStock, BranchID: "b1", Body: domain.CountStock{ProductID: "p1"}}},
 		{"PUT", "/api/branches/b1/products/p1/stock", `{"productId":"p1","counted":4}`, domain.Command{Type: domain.CommandCountStock, BranchID: "b1", Body: domain.CountStock{ProductID: "p1", Counted: 4}}},
 		{"POST", "/api/branches/b1/transactions/t1/status", `{"status":"voided","reason":"wrong"}`, domain.Command{Type: domain.CommandSetTransactionStatus, BranchID: "b1", Body: domain.SetTransactionStatus{TransactionID: "t1", Status: "voided", Reason: "wrong"}}},
+		{"POST", "/api/branches/b1/inventory/adjustments/bulk", `{"mode":"per-line","lines":[{"productId":"p1","delta":-1,"reason":"x"}]}`, domain.Command{Type: domain.CommandAdjustStockBulk, BranchID: "b1", Body: domain.AdjustStockBulk{Mode: domain.BulkPerLine, Lines: []domain.BulkAdjustment{{ProductID: "p1", Delta: -1, Reason: "x"}}}}},
+		{"POST", "/api/branches/b1/transfers", `{"toBranchId":"b2","lines":[{"productId":"p1","quantity":2}]}`, domain.Command{Type: domain.CommandDispatchTransfer, BranchID: "b1", Body: domain.DispatchTransfer{ToBranchID: "b2", Lines: []domain.TransferLine{{ProductID: "p1", Quantity: 2}}}}},
+		{"POST", "/api/branches/b1/transfers/x-b1/receive", ``, domain.Command{Type: domain.CommandReceiveTransfer, BranchID: "b1", Body: domain.ReceiveTransfer{TransferID: "x-b1"}}},
+		{"POST", "/api/branches/b1/transfers/x-b1/receive", `{"lines":[{"productId":"p1","damaged":1}]}`, domain.Command{Type: domain.CommandReceiveTransfer, BranchID: "b1", Body: domain.ReceiveTransfer{TransferID: "x-b1", Lines: &[]domain.ReceivedLine{{ProductID: "p1", Damaged: 1}}}}},
+		{"POST", "/api/branches/b1/transfers/x-b2/cancel", ` `, domain.Command{Type: domain.CommandCancelTransfer, BranchID: "b1", Body: domain.CancelTransfer{TransferID: "x-b2"}}},
+		{"POST", "/api/branches/b1/sync", `{"deviceId":"d1","fromSeq":7,"operations":[{"seq":7,"lines":[]}]}`, domain.Command{Type: domain.CommandSubmitSync, BranchID: "b1", Body: domain.SubmitSync{DeviceID: "d1", FromSeq: 7, Operations: []domain.SyncOperation{{Seq: 7, Lines: []domain.TransactionLine{}}}}}},
 		{"POST", "/api/notifications", `{"audience":"branch:b1","severity":"info","title":"a","message":"b"}`, domain.Command{Type: domain.CommandSendNotification, Body: domain.SendNotification{Audience: "branch:b1", Severity: "info", Title: "a", Message: "b"}}},
 	}
 	var got domain.Command
@@ -195,7 +201,7 @@ func Test_every_code_has_its_status(t *testing.T) {
 		400: "validation invalid_quantity overflow occurred_at_invalid",
 		401: "unauthorized token_expired",
 		403: "role_forbidden branch_forbidden forbidden_namespace",
-		404: "unknown_branch unknown_product unknown_transaction unknown_user",
+		404: "unknown_branch unknown_product unknown_transaction unknown_user unknown_transfer",
 		409: "insufficient_stock version_conflict duplicate_sku product_deleted branch_closed invalid_transition over_refund transfer_state",
 		413: "batch_too_large", 422: "idempotency_mismatch", 429: "busy rate_limited", 503: "log_unavailable draining overloaded",
 	}
@@ -252,6 +258,15 @@ func Test_refusals_of_the_deciders_come_through(t *testing.T) {
 		{"manager", "POST", "/api/branches/b1/transactions/t1/status", `{"status":"partially_refunded","reason":"x","lines":[{"productId":"cola","quantity":2}]}`, domain.CodeOverRefund},
 		{"manager", "POST", "/api/branches/b1/transactions/t9/status", `{"status":"voided","reason":"x"}`, domain.CodeUnknownTransaction},
 		{"admin", "PATCH", "/api/users/nobody", `{"disabled":true}`, domain.CodeUnknownUser},
+		{"staff", "POST", "/api/branches/b1/inventory/adjustments/bulk", `{"mode":"atomic","lines":[{"productId":"cola","delta":1,"reason":"x"}]}`, domain.CodeRoleForbidden},
+		{"manager", "POST", "/api/branches/b1/inventory/adjustments/bulk", `{"mode":"atomic","lines":[{"productId":"cola","delta":1,"reason":"x"},{"productId":"cola","delta":-999,"reason":"x"}]}`, domain.CodeInsufficientStock},
+		{"manager", "POST", "/api/branches/b1/inventory/adjustments/bulk", `{"mode":"some","lines":[]}`, domain.CodeValidation},
+		{"manager", "POST", "/api/branches/b2/transfers", `{"toBranchId":"b1","lines":[{"productId":"cola","quantity":1}]}`, domain.CodeBranchForbidden},
+		{"manager", "POST", "/api/branches/b1/transfers", `{"toBranchId":"b1","lines":[{"productId":"cola","quantity":1}]}`, domain.CodeValidation},
+		{"manager", "POST", "/api/branches/b1/transfers/00000000000000000000000000000000-b1/receive", ``, domain.CodeUnknownTransfer},
+		{"manager", "POST", "/api/branches/b1/transfers/00000000000000000000000000000000-b2/cancel", ``, domain.CodeUnknownTransfer},
+		{"manager", "POST", "/api/branches/b1/transfers/t1/cancel", ``, domain.CodeValidation},
+		{"stranger", "POST", "/api/branches/b1/sync", `{"deviceId":"d1","fromSeq":7,"operations":[{"seq":7,"lines":[]}]}`, domain.CodeBranchForbidden},
 		{"manager", "POST", "/api/notifications", `{"audience":"branch:b2","severity":"info","title":"a","message":"b"}`, domain.CodeBranchForbidden},
 	}
 	before := s.log.len()

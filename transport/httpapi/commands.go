@@ -57,6 +57,11 @@ var commandRoutes = []commandRoute{
 		"Change the stock of a product by a difference", "any role of the branch",
 	},
 	{
+		"POST", "/api/branches/{b}/inventory/adjustments/bulk", domain.CommandAdjustStockBulk, http.StatusCreated,
+		nothing, pathBranch,
+		"Change the stock of many products: all lines or none, or each line for itself", "manager of the branch, admin",
+	},
+	{
 		"POST", "/api/branches/{b}/transactions", domain.CommandCreateTransaction, http.StatusCreated,
 		nothing, pathBranch,
 		"Record a sale or a purchase: all lines or none", "any role of the branch",
@@ -65,6 +70,26 @@ var commandRoutes = []commandRoute{
 		"POST", "/api/branches/{b}/transactions/{t}/status", domain.CommandSetTransactionStatus, http.StatusOK,
 		fromPath("t", "transactionId", func(b *domain.SetTransactionStatus) *string { return &b.TransactionID }), pathBranch,
 		"Complete, void, fail or refund a transaction", "any role of the branch; refunds and voids: manager, admin",
+	},
+	{
+		"POST", "/api/branches/{b}/transfers", domain.CommandDispatchTransfer, http.StatusCreated,
+		nothing, pathBranch,
+		"Send products to another branch", "manager of the branch, admin",
+	},
+	{
+		"POST", "/api/branches/{b}/transfers/{id}/receive", domain.CommandReceiveTransfer, http.StatusOK,
+		fromPath("id", "transferId", func(b *domain.ReceiveTransfer) *string { return &b.TransferID }), pathBranch,
+		"Take in what has come of a transfer, at the branch that it goes to; without lines, all that is in transit", "manager of the branch, admin",
+	},
+	{
+		"POST", "/api/branches/{b}/transfers/{id}/cancel", domain.CommandCancelTransfer, http.StatusOK,
+		fromPath("id", "transferId", func(b *domain.CancelTransfer) *string { return &b.TransferID }), pathBranch,
+		"Take back what of a transfer is still in transit, at the branch that sent it", "manager of the branch, admin",
+	},
+	{
+		"POST", "/api/branches/{b}/sync", domain.CommandSubmitSync, http.StatusOK,
+		nothing, pathBranch,
+		"Hand in sales that a device made offline: each (deviceId, seq) takes effect once", "any role of the branch",
 	},
 	{
 		"PUT", "/api/users/{u}", domain.CommandSetUser, http.StatusOK,
@@ -81,6 +106,19 @@ var commandRoutes = []commandRoute{
 		nothing, nil,
 		"Send a message to a room", "manager of the branch, admin",
 	},
+}
+
+// bare reports whether the body may be left out, for {}.
+func (row commandRoute) bare() bool {
+	return row.method == http.MethodDelete || row.command == domain.CommandReceiveTransfer || row.command == domain.CommandCancelTransfer
+}
+
+// statusOf is the status of success: what is done line by line is answered so.
+func (row commandRoute) statusOf(body any) int {
+	if bulk, ok := body.(domain.AdjustStockBulk); ok && bulk.Mode == domain.BulkPerLine {
+		return http.StatusMultiStatus
+	}
+	return row.status
 }
 
 // binder puts ids into a body. It returns what is wrong with one that the body

@@ -23,11 +23,11 @@ type document struct {
 
 // pathParams say what an id in a path is.
 var pathParams = map[string]string{
-	"b": "The branch's id", "p": "The product's id", "t": "The transaction's id", "u": "The user's id", "sid": "The connection's sid",
+	"b": "The branch's id", "p": "The product's id", "t": "The transaction's id", "id": "The transfer's id", "u": "The user's id", "sid": "The connection's sid",
 }
 
 // pathFields are the fields of bodies that a path gives.
-var pathFields = map[string]string{"p": "productId", "t": "transactionId", "u": "userId"}
+var pathFields = map[string]string{"p": "productId", "t": "transactionId", "id": "transferId", "u": "userId"}
 
 func newDocument(version string, routes []routeEntry) ([]byte, error) {
 	raw, err := json.Marshal(describe(version, routes).api)
@@ -82,8 +82,11 @@ func (d *document) add(route routeEntry) {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
 			name = strings.TrimSuffix(name, "}")
 			schema := idOf()
-			if name == "sid" {
+			switch name {
+			case "sid":
 				schema = &huma.Schema{Type: huma.TypeString}
+			case "id":
+				schema.Pattern = patternTransfer
 			}
 			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Description: pathParams[name], Schema: schema})
 		}
@@ -117,14 +120,17 @@ func (d *document) addCommand(op *huma.Operation, route routeEntry) {
 		}
 	}
 	op.RequestBody = &huma.RequestBody{
-		Required: route.method != http.MethodDelete,
+		Required: !route.bare,
 		Content:  map[string]*huma.MediaType{"application/json": {Schema: body}},
 	}
 	answer := bodyType.Name() + "Answer"
 	d.schemas.Map()[answer] = answerSchema(d.schemas, route.command)
-	op.Responses[strconv.Itoa(route.status)] = &huma.Response{
-		Description: "Done, and durable. Repeated under its key: the same answer.",
-		Content:     map[string]*huma.MediaType{"application/json": {Schema: ref(answer)}},
+	done := func(about string) *huma.Response {
+		return &huma.Response{Description: about, Content: map[string]*huma.MediaType{"application/json": {Schema: ref(answer)}}}
+	}
+	op.Responses[strconv.Itoa(route.status)] = done("Done, and durable. Repeated under its key: the same answer.")
+	if route.command == domain.CommandAdjustStockBulk {
+		op.Responses[strconv.Itoa(http.StatusMultiStatus)] = done("The same in mode " + domain.BulkPerLine + ": result.lines says what became of each line.")
 	}
 }
 
@@ -149,10 +155,10 @@ func (d *document) addAnswer(op *huma.Operation, route routeEntry) {
 }
 
 // hasPos reports whether the answer itself has the read model's position. A
-// transaction's pos is its own.
+// transaction's or transfer's pos is its own.
 func hasPos(t reflect.Type) bool {
 	_, ok := t.FieldByName("Pos")
-	return ok && t != reflect.TypeFor[projections.Transaction]()
+	return ok && t != reflect.TypeFor[projections.Transaction]() && t != reflect.TypeFor[projections.Transfer]()
 }
 
 // addProblems lists the refusals of an operation by status, with their codes.

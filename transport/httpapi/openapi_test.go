@@ -35,7 +35,8 @@ func (h *hall) Kick(sid string) bool {
 	return sid == "s1"
 }
 
-// driven is one request for each operation, in an order in which all succeed.
+// driven is a request for each operation, in an order in which all succeed.
+// TRANSFER is the id of the last transfer, once it is in transit.
 var driven = []struct{ operation, path, body string }{
 	{"POST /api/branches", "/api/branches", `{"branchId":"b1","name":"Mitte"}`},
 	{"PATCH /api/branches/{b}", "/api/branches/b1", `{"name":"Mitte 2"}`},
@@ -43,6 +44,15 @@ var driven = []struct{ operation, path, body string }{
 	{"PATCH /api/branches/{b}/products/{p}", "/api/branches/b1/products/cola", `{"priceMinor":160}`},
 	{"PUT /api/branches/{b}/products/{p}/stock", "/api/branches/b1/products/cola/stock", `{"counted":9}`},
 	{"POST /api/branches/{b}/inventory/adjustments", "/api/branches/b1/inventory/adjustments", `{"productId":"cola","delta":-1,"reason":"broken","ref":"r1"}`},
+	{"POST /api/branches/{b}/inventory/adjustments/bulk", "/api/branches/b1/inventory/adjustments/bulk", `{"mode":"atomic","lines":[{"productId":"cola","delta":-2,"reason":"broken"},{"productId":"cola","delta":2,"reason":"found","ref":"r2"}]}`},
+	{"POST /api/branches/{b}/inventory/adjustments/bulk", "/api/branches/b1/inventory/adjustments/bulk", `{"mode":"per-line","lines":[{"productId":"cola","delta":-200,"reason":"broken"},{"productId":"cola","delta":4,"reason":"found"}]}`},
+	{"POST /api/branches", "/api/branches", `{"branchId":"b2","name":"Nord"}`},
+	{"POST /api/branches/{b}/products", "/api/branches/b2/products", `{"productId":"cola","sku":"C-1","name":"Cola","priceMinor":150,"currency":"EUR"}`},
+	{"POST /api/branches/{b}/transfers", "/api/branches/b1/transfers", `{"toBranchId":"b2","lines":[{"productId":"cola","quantity":4}]}`},
+	{"POST /api/branches/{b}/transfers/{id}/receive", "/api/branches/b2/transfers/TRANSFER/receive", `{"lines":[{"productId":"cola","received":1,"damaged":1}]}`},
+	{"POST /api/branches/{b}/transfers/{id}/receive", "/api/branches/b2/transfers/TRANSFER/receive", `{"lines":[{"productId":"cola","received":1}]}`},
+	{"POST /api/branches/{b}/transfers/{id}/cancel", "/api/branches/b1/transfers/TRANSFER/cancel", ""},
+	{"POST /api/branches/{b}/sync", "/api/branches/b2/sync", `{"deviceId":"till","fromSeq":1,"operations":[{"seq":1,"lines":[{"productId":"cola","quantity":3}]},{"seq":2,"lines":[{"productId":"fanta","quantity":3}]}]}`},
 	{"POST /api/branches/{b}/transactions", "/api/branches/b1/transactions", `{"transactionId":"t1","kind":"sale","status":"completed","lines":[{"productId":"cola","quantity":6}],"deviceId":"till"}`},
 	{"POST /api/branches/{b}/transactions/{t}/status", "/api/branches/b1/transactions/t1/status", `{"status":"partially_refunded","reason":"broken","lines":[{"productId":"cola","quantity":1,"restock":false}]}`},
 	{"PUT /api/users/{u}", "/api/users/sam", `{"role":"staff","branches":["b1"],"disabled":false,"name":"Sam"}`},
@@ -56,6 +66,10 @@ var driven = []struct{ operation, path, body string }{
 	{"GET /api/branches/{b}/inventory", "/api/branches/b1/inventory?lowStock=true", ""},
 	{"GET /api/branches/{b}/transactions", "/api/branches/b1/transactions", ""},
 	{"GET /api/branches/{b}/transactions/{t}", "/api/branches/b1/transactions/t1", ""},
+	{"POST /api/notifications", "/api/notifications", `{"audience":"notifications:root","severity":"info","title":"a","message":"b"}`},
+	{"GET /api/notifications", "/api/notifications", ""},
+	{"GET /api/branches/{b}/transfers", "/api/branches/b2/transfers?direction=in&status=cancelled", ""},
+	{"GET /api/branches/{b}/transfers/{id}", "/api/branches/b1/transfers/TRANSFER", ""},
 	{"GET /api/branches/{b}/alerts", "/api/branches/b1/alerts", ""},
 	{"GET /api/branches/{b}/stats", "/api/branches/b1/stats?bucket=day", ""},
 	{"GET /api/stats", "/api/stats", ""},
@@ -120,7 +134,7 @@ func Test_answers_are_what_the_document_says(t *testing.T) {
 			if tt.body != "" {
 				validate(t, d, op.RequestBody.Content["application/json"].Schema, tt.body)
 			}
-			got := s.send("admin", method, tt.path, tt.body)
+			got := s.drive(tt.operation, tt.path, tt.body)
 			response := op.Responses[strconv.Itoa(got.status)]
 			if got.status >= 300 || response == nil {
 				t.Fatalf("%d %s, want one of the document's successes", got.status, got.body)
@@ -141,6 +155,23 @@ func Test_answers_are_what_the_document_says(t *testing.T) {
 	if got := a.cfg.Sockets.(*hall).kicked; !slices.Equal(got, []string{"s1"}) {
 		t.Errorf("kicked %v, want s1", got)
 	}
+}
+
+// drive makes a request of driven, and keeps what later ones need of its
+// answer.
+func (s *shop) drive(operation, path, body string) answer {
+	s.t.Helper()
+	method, _, _ := strings.Cut(operation, " ")
+	a := s.send("admin", method, strings.ReplaceAll(path, "TRANSFER", s.transfer), body)
+	if operation == "POST /api/branches/{b}/transfers" {
+		var dispatched struct{ Result domain.DispatchResult }
+		if err := json.Unmarshal([]byte(a.body), &dispatched); err != nil {
+			s.t.Fatal(err)
+		}
+		s.transfer = dispatched.Result.TransferID
+		s.until(domain.TypeTransferAnnounced, s.transfer)
+	}
+	return a
 }
 
 func operationOf(d *document, method, path string) *huma.Operation {

@@ -47,6 +47,7 @@ var problems = map[string]struct {
 	domain.CodeUnknownProduct:      {http.StatusNotFound, "No such product"},
 	domain.CodeUnknownTransaction:  {http.StatusNotFound, "No such transaction"},
 	domain.CodeUnknownUser:         {http.StatusNotFound, "No such user"},
+	domain.CodeUnknownTransfer:     {http.StatusNotFound, "No such transfer"},
 	domain.CodeInsufficientStock:   {http.StatusConflict, "Not enough stock"},
 	domain.CodeVersionConflict:     {http.StatusConflict, "Changed by someone else meanwhile"},
 	domain.CodeDuplicateSKU:        {http.StatusConflict, "The SKU is taken"},

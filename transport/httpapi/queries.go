@@ -29,6 +29,8 @@ var (
 
 	transactionStatuses = []any{domain.StatusPending, domain.StatusCompleted, domain.StatusVoided, domain.StatusFailed, domain.StatusPartiallyRefunded, domain.StatusRefunded}
 	transactionKinds    = []any{domain.KindSale, domain.KindPurchase}
+	transferStatuses    = []any{domain.TransferStateDispatched, domain.TransferStateInTransit, domain.TransferStateReceived, domain.TransferStateCancelled, domain.TransferStateRefused}
+	transferDirections  = []any{projections.TransfersIn, projections.TransfersOut}
 	buckets             = []any{projections.BucketHour, projections.BucketDay}
 )
 
@@ -74,6 +76,24 @@ var queryRoutes = []queryRoute{
 	{
 		path: "/api/branches/{b}/transactions/{t}", summary: "One transaction, with its changes of status", least: domain.RoleStaff,
 		reads: []string{projections.Transactions, projections.Branches}, answer: reflect.TypeFor[projections.Transaction](), serve: oneTransaction,
+	},
+	{
+		path: "/api/branches/{b}/transfers", summary: "List the transfers from and to a branch, newest first", least: domain.RoleManager,
+		params: []param{
+			{name: "direction", schema: "text", enum: transferDirections, about: "Only those to the branch (in) or from it (out)."},
+			{name: "status", schema: "text", enum: transferStatuses, about: "Only those in this status."},
+			paramCursor, paramLimit,
+		},
+		reads: []string{projections.Transfers, projections.Branches}, answer: reflect.TypeFor[projections.Page[projections.Transfer]](), serve: listTransfers,
+	},
+	{
+		path: "/api/branches/{b}/transfers/{id}", summary: "One transfer, from or to the branch", least: domain.RoleManager,
+		reads: []string{projections.Transfers, projections.Branches}, answer: reflect.TypeFor[projections.Transfer](), serve: oneTransfer,
+	},
+	{
+		path: "/api/notifications", summary: "One's own unread notifications, oldest first", least: domain.RoleStaff,
+		params: []param{paramCursor, paramLimit},
+		reads:  []string{projections.Notifications}, answer: reflect.TypeFor[EventPage](), serve: notifications,
 	},
 	{
 		path: "/api/branches/{b}/alerts", summary: "Open low-stock alerts of a branch", least: domain.RoleManager,
@@ -215,6 +235,31 @@ func listTransactions(a *api, q *query) (any, error) {
 func oneTransaction(a *api, q *query) (any, error) {
 	t, pos, err := a.cfg.Read.Transaction(q.ctx, q.branch(), q.path("t"))
 	return one(a, q, t, pos, err, domain.CodeUnknownTransaction, "transaction", q.path("t"))
+}
+
+func listTransfers(a *api, q *query) (any, error) {
+	s := projections.TransfersQuery{BranchID: q.branch(), Direction: q.oneOf("direction", transferDirections), Status: q.oneOf("status", transferStatuses)}
+	s.Cursor, s.Limit = q.cursor()
+	if err := q.err(); err != nil {
+		return nil, err
+	}
+	p, err := a.cfg.Read.Transfers(q.ctx, s)
+	return page(a, q, p, err)
+}
+
+func oneTransfer(a *api, q *query) (any, error) {
+	t, pos, err := a.cfg.Read.Transfer(q.ctx, q.branch(), q.path("id"))
+	return one(a, q, t, pos, err, domain.CodeUnknownTransfer, "transfer", q.path("id"))
+}
+
+func notifications(a *api, q *query) (any, error) {
+	s := projections.NotificationsQuery{UserID: q.id.UserID}
+	s.Cursor, s.Limit = q.cursor()
+	if err := q.err(); err != nil {
+		return nil, err
+	}
+	p, err := a.cfg.Read.Notifications(q.ctx, s)
+	return EventPage{Items: some(p.Items), NextCursor: p.NextCursor, Pos: p.Pos}, err
 }
 
 func alerts(a *api, q *query) (any, error) {

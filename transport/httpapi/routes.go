@@ -13,6 +13,7 @@ type routeEntry struct {
 	summary, tag string
 	roles        string // who may; "" for open to all
 	command      string // its type, for a command
+	bare         bool   // a command whose body may be left out
 	params       []param
 	status       int
 	answer       reflect.Type // nil for none, or not JSON
@@ -26,7 +27,7 @@ func (a *api) routes() []routeEntry {
 	for _, row := range commandRoutes {
 		all = append(all, routeEntry{
 			method: row.method, path: row.path, summary: row.summary, tag: "commands", roles: row.roles,
-			command: row.command, status: row.status, handle: a.command(row),
+			command: row.command, bare: row.bare(), status: row.status, handle: a.command(row),
 		})
 	}
 	for _, row := range queryRoutes {

@@ -16,6 +16,8 @@ const (
 	schemaPrefix = "#/components/schemas/"
 	patternID    = "^[A-Za-z0-9_-]{1,64}$"
 	patternPos   = "^[0-9a-v]{22}$"
+	// patternTransfer is the id that a dispatch gives.
+	patternTransfer = "^[0-9a-f]{32}-[A-Za-z0-9_-]{1,64}$"
 )
 
 // results is what each command's answer has as its result.
@@ -155,7 +157,13 @@ func rules() map[string]func(*huma.Schema) {
 	roles := enum(domain.RoleAdmin, domain.RoleManager, domain.RoleStaff)
 	negative := enum(domain.NegativeDeny, domain.NegativeOfflineOnly, domain.NegativeAllow)
 	branchStatus := enum(domain.BranchOpen, domain.BranchClosed)
+	seq := func(s *huma.Schema) {
+		least, most := 0.0, float64(domain.MaxSeq)
+		s.Minimum, s.Maximum = &least, &most
+	}
 	return map[string]func(*huma.Schema){
+		"toBranchId": id, "fromBranchId": id, "transferId": func(s *huma.Schema) { s.Pattern = patternTransfer },
+		"dispatchedAt": when, "changedAt": when,
 		"branchId": id, "productId": id, "transactionId": id, "userId": id, "deviceId": id,
 		"role": roles, "negativeStock": negative, "occurredAt": when, "expiresAt": when, "at": when,
 		"currency": func(s *huma.Schema) { s.Pattern = "^[A-Z]{3}$" },
@@ -170,6 +178,17 @@ func rules() map[string]func(*huma.Schema) {
 		"CreateProduct.minStock": least(0), "ChangeProduct.minStock": least(0),
 		"CountStock.counted": least(0), "AdjustStock.reason": length(1, domain.MaxText), "AdjustStock.ref": length(0, domain.MaxText),
 		"CreateTransaction.status": enum(domain.StatusCompleted, domain.StatusPending), "CreateTransaction.lines": items(1, domain.MaxLines),
+		"AdjustStockBulk.mode": enum(domain.BulkAtomic, domain.BulkPerLine), "AdjustStockBulk.lines": items(1, domain.MaxLines),
+		"BulkAdjustment.reason": length(1, domain.MaxText), "BulkAdjustment.ref": length(0, domain.MaxText),
+		"BulkResult.mode":        enum(domain.BulkAtomic, domain.BulkPerLine),
+		"DispatchTransfer.lines": items(1, domain.MaxLines), "TransferLine.quantity": least(1),
+		"ReceiveTransfer.lines": items(1, domain.MaxLines), "ReceivedLine.received": least(0), "ReceivedLine.damaged": least(0),
+		"ReceiveResult.status": enum(domain.TransferStateInTransit, domain.TransferStateReceived),
+		"CancelResult.status":  enum(domain.TransferStateCancelled),
+		"Transfer.status":      enum(transferStatuses...),
+		"SubmitSync.fromSeq":   seq, "SubmitSync.operations": items(1, domain.MaxSyncOperations), "SyncOperation.seq": seq,
+		"SyncOperation.kind": enum(domain.KindSale), "SyncOperation.status": enum(domain.StatusCompleted, domain.StatusPending),
+		"SyncOperation.lines":      items(1, domain.MaxLines),
 		"TransactionLine.quantity": least(1), "TransactionLine.unitPriceMinor": least(0),
 		"SetTransactionStatus.status": enum(transactionStatuses[1:]...), "SetTransactionStatus.reason": length(1, domain.MaxText),
 		"SetTransactionStatus.lines": items(0, domain.MaxLines), "RefundRequestLine.quantity": least(1),

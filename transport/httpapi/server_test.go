@@ -30,7 +30,7 @@ func Test_methods_that_an_address_does_not_take(t *testing.T) {
 		"/api/branches":      "GET, HEAD, POST",
 		"/api/branches/b1":   "GET, HEAD, PATCH",
 		"/api/users/u1":      "PUT, PATCH",
-		"/api/notifications": "POST",
+		"/api/notifications": "GET, HEAD, POST",
 		"/healthz":           "GET, HEAD",
 	} {
 		a := s.send("admin", "DELETE", path, "")

@@ -58,6 +58,8 @@ type shop struct {
 	decide  *actors.Deciders
 	handler http.Handler
 	lines   *logLines
+	// transfer is the last one that drive has dispatched.
+	transfer string
 }
 
 // logLines is a log that can be read.
@@ -90,7 +92,7 @@ func newShop(t testing.TB, change func(*Config)) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.read, err = projections.Open(context.Background(), projections.Config{Dir: t.TempDir(), Log: s.log, Append: s.log, Logger: logger})
+	s.read, err = projections.Open(context.Background(), projections.Config{Dir: t.TempDir(), Log: s.log, Append: s.log, Commands: s.do, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,8 +203,9 @@ func (s *shop) settle() {
 	}
 }
 
-// until waits until an event of a type is in the log.
-func (s *shop) until(eventType string) {
+// until waits until an event of a type, whose data has a text in it, is in the
+// log.
+func (s *shop) until(eventType string, text ...string) {
 	s.t.Helper()
 	for seq := uint64(0); ; {
 		commits, err := s.log.Next(s.t.Context(), seq, 100)
@@ -210,7 +213,9 @@ func (s *shop) until(eventType string) {
 			s.t.Fatal(err)
 		}
 		for _, c := range commits {
-			if slices.ContainsFunc(c.Events, func(e domain.Event) bool { return e.Type == eventType }) {
+			if slices.ContainsFunc(c.Events, func(e domain.Event) bool {
+				return e.Type == eventType && (len(text) == 0 || strings.Contains(string(e.Data), text[0]))
+			}) {
 				return
 			}
 			seq = c.Position.Seq
