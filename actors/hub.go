@@ -222,7 +222,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	for _, name := range rooms.Left {
 		c.left[name] = struct{}{}
 	}
-	c.ref = h.System.Spawn("connection", r.SID, 8, c)
+	c.ref = h.System.Spawn("connection", r.SID, 2, c)
 	replaced, ok := h.remember(c)
 	if !ok {
 		c.ref.Stop()

@@ -366,3 +366,31 @@ func Test_a_role_that_ends_takes_its_rooms_along(t *testing.T) {
 		h.hub.Close()
 	})
 }
+
+func Test_a_room_of_many_finds_those_who_leave(t *testing.T) {
+	a := &roomActor{room: &room{}}
+	all := make([]*Connection, 5*fewMembers)
+	for i := range all {
+		all[i] = &Connection{}
+		a.join(all[i])
+		a.join(all[i]) // once is enough
+	}
+	for i := 0; i < len(all); i += 2 {
+		a.leave(all[i])
+		a.leave(all[i])
+	}
+	if got, want := len(a.members), len(all)/2; got != want {
+		t.Fatalf("%d members, want %d", got, want)
+	}
+	for i, c := range all {
+		if got, want := slices.Contains(a.members, c), i%2 == 1; got != want {
+			t.Fatalf("member %d is in: %t, want %t", i, got, want)
+		}
+	}
+	for _, c := range all {
+		a.leave(c)
+	}
+	if len(a.members) != 0 {
+		t.Fatalf("%d members, want none", len(a.members))
+	}
+}

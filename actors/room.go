@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,7 +62,7 @@ func (r *rooms) join(name string, c *Connection) *room {
 	m := r.byName[name]
 	if m == nil {
 		m = &room{name: name, tail: newTail(r.tailLimit, *r.head.Load())}
-		m.ref = r.system.Spawn("room", name, 8, &roomActor{room: m, index: map[*Connection]int{}})
+		m.ref = r.system.Spawn("room", name, 2, &roomActor{room: m})
 		r.byName[name] = m
 	}
 	m.members++
@@ -134,8 +135,13 @@ type (
 type roomActor struct {
 	room    *room
 	members []*Connection
-	index   map[*Connection]int
+	// index has the members' places once there are many: most rooms are a
+	// user's own and have one or two.
+	index map[*Connection]int
 }
+
+// fewMembers is how many are searched for one by one.
+const fewMembers = 16
 
 // Receive handles join, leave and news.
 func (a *roomActor) Receive(msg any) {
@@ -146,23 +152,54 @@ func (a *roomActor) Receive(msg any) {
 			c.transport.Wake()
 		}
 	case roomJoin:
-		if _, ok := a.index[m.c]; !ok {
-			a.index[m.c] = len(a.members)
-			a.members = append(a.members, m.c)
-		}
+		a.join(m.c)
 		// What came between the join and now found it absent.
 		m.c.transport.Wake()
 	case roomLeave:
-		i, ok := a.index[m.c]
-		if !ok {
-			return
+		a.leave(m.c)
+	}
+}
+
+func (a *roomActor) find(c *Connection) int {
+	if a.index == nil {
+		return slices.Index(a.members, c)
+	}
+	if i, ok := a.index[c]; ok {
+		return i
+	}
+	return -1
+}
+
+func (a *roomActor) join(c *Connection) {
+	if a.find(c) >= 0 {
+		return
+	}
+	a.members = append(a.members, c)
+	switch {
+	case a.index != nil:
+		a.index[c] = len(a.members) - 1
+	case len(a.members) > fewMembers:
+		a.index = make(map[*Connection]int, 2*fewMembers)
+		for i, member := range a.members {
+			a.index[member] = i
 		}
-		last := len(a.members) - 1
-		a.members[i] = a.members[last]
-		a.index[a.members[i]] = i
-		a.members[last] = nil
-		a.members = a.members[:last]
-		delete(a.index, m.c)
+	}
+}
+
+func (a *roomActor) leave(c *Connection) {
+	i := a.find(c)
+	if i < 0 {
+		return
+	}
+	last := len(a.members) - 1
+	a.members[i] = a.members[last]
+	a.members[last] = nil
+	a.members = a.members[:last]
+	if a.index != nil {
+		if i < last {
+			a.index[a.members[i]] = i
+		}
+		delete(a.index, c)
 	}
 }
 

@@ -64,7 +64,12 @@ func (e *engine) readPackets(conn *wsframe.Conn) error {
 		if err != nil {
 			return err
 		}
-		if err := e.handle(op == wsframe.OpText, data); err != nil {
+		if len(data) > 1 { // all but heartbeats
+			err = wsframe.Aside(func() error { return e.handle(op == wsframe.OpText, data) })
+		} else {
+			err = e.handle(op == wsframe.OpText, data)
+		}
+		if err != nil {
 			e.fail(err)
 		}
 	}

@@ -32,6 +32,14 @@ type Options struct {
 	// which was seen to take 3.9 MB from a peer that doesn't read.
 	SendBuffer int
 
+	// Deflater compresses for clients that offer permessage-deflate, and lets
+	// them compress what they send: ReadLimit is then of a message as it comes
+	// out. nil, as well as a client that doesn't offer it: no compression.
+	//
+	// A connection over which a compressed message has come keeps 4 KB of
+	// coder/websocket's until it ends.
+	Deflater *Deflater
+
 	// WriteTimeout is how long a write may make no progress at all before it
 	// fails. Zero means 30 s.
 	WriteTimeout time.Duration
@@ -87,6 +95,9 @@ func Accept(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 		InsecureSkipVerify: true,
 		CompressionMode:    websocket.CompressionDisabled,
 	}
+	if o.Deflater != nil {
+		accept.CompressionMode = websocket.CompressionNoContextTakeover
+	}
 	pings := &pings{allow: o.OnPing}
 	if o.OnPing != nil {
 		accept.OnPingReceived = pings.received
@@ -102,6 +113,13 @@ func Accept(w http.ResponseWriter, r *http.Request, o Options) (*Conn, error) {
 		return nil, fmt.Errorf("accept WebSocket: %w", err)
 	}
 	ws.SetReadLimit(o.ReadLimit)
+	if h.Header().Get("Sec-WebSocket-Extensions") != "" {
+		h.conn.deflater = o.Deflater
+	}
+	// coder/websocket has put a reader of what was read ahead in front of the
+	// connection. There is nothing (see rawConn.prefix), so it is only a frame
+	// more on the stack of a goroutine that waits for most of its life.
+	h.reader.Reset(h.conn)
 	pings.conn = h.conn
 	return &Conn{ws: ws, raw: h.conn}, nil
 }
@@ -133,18 +151,31 @@ func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 // Errors: websocket.ErrMessageTooBig, a close frame (see [CloseStatus]),
 // [ErrProtocol], and those of the network.
 func (c *Conn) Read() (Opcode, []byte, error) {
-	op, data, err := c.read()
-	if err != nil && !c.raw.failed && !errors.Is(err, net.ErrClosed) && !errors.Is(err, websocket.ErrMessageTooBig) && CloseStatus(err) == -1 {
-		err = fmt.Errorf("%w: %w", ErrProtocol, err)
-	}
-	return op, data, err
-}
-
-func (c *Conn) read() (Opcode, []byte, error) {
+	// The reader waits in here for most of its life: this frame is small.
 	typ, r, err := c.ws.Reader(context.Background())
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, c.readError(err)
 	}
+	data, err := c.gather(r)
+	if err != nil {
+		return 0, nil, c.readError(err)
+	}
+	if typ == websocket.MessageBinary {
+		return OpBinary, data, nil
+	}
+	return OpText, data, nil
+}
+
+// readError marks the error of a peer that breaks the protocol.
+func (c *Conn) readError(err error) error {
+	if !c.raw.failed && !errors.Is(err, net.ErrClosed) && !errors.Is(err, websocket.ErrMessageTooBig) && CloseStatus(err) == -1 {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	return err
+}
+
+// gather reads a message to its end.
+func (c *Conn) gather(r io.Reader) ([]byte, error) {
 	c.messages.Add(1)
 	defer c.messages.Add(1)
 	// A message is gathered in a buffer that all connections share and is then
@@ -168,17 +199,22 @@ func (c *Conn) read() (Opcode, []byte, error) {
 			break
 		}
 		if err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 	}
-	op := OpText
-	if typ == websocket.MessageBinary {
-		op = OpBinary
-	}
 	if len(data) == 1 {
-		return op, single[data[0]], nil
+		return single[data[0]], nil
 	}
-	return op, append(make([]byte, 0, len(data)), data...), nil
+	return append(make([]byte, 0, len(data)), data...), nil
+}
+
+// Aside calls f on another goroutine and waits for it. A reader handles what it
+// has read like this: a stack that f has made grow would stay large for as long
+// as the reader waits, which is the life of the connection.
+func Aside(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }()
+	return <-done
 }
 
 // Receiving is a number that stands for the message that has begun to come and

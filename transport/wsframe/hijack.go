@@ -17,7 +17,8 @@ const controlBuffer = 128
 type hijacker struct {
 	http.ResponseWriter
 	options *Options
-	conn    *rawConn // set by Hijack
+	conn    *rawConn      // set by Hijack
+	reader  *bufio.Reader // of conn, likewise
 }
 
 // Hijack implements http.Hijacker.
@@ -36,10 +37,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		h.conn.prefix = append([]byte(nil), ahead...)
 	}
 	h.bound(conn)
-	return h.conn, bufio.NewReadWriter(
-		bufio.NewReaderSize(h.conn, h.options.ReadBuffer),
-		bufio.NewWriterSize(h.conn, controlBuffer),
-	), nil
+	h.reader = bufio.NewReaderSize(h.conn, h.options.ReadBuffer)
+	return h.conn, bufio.NewReadWriter(h.reader, bufio.NewWriterSize(h.conn, controlBuffer)), nil
 }
 
 // bound limits the kernel's send buffer, through TLS if need be.
