@@ -61,9 +61,9 @@ func (s *stage) clock() int64 { return time.Since(s.start).Nanoseconds() }
 // answered is the answer to a request, and when it was asked first and
 // answered.
 type answered struct {
-	status       int
-	body         []byte
-	call, return_ int64
+	status    int
+	body      []byte
+	call, end int64
 }
 
 // send asks until a node answers: one that stops may have done it and not said
@@ -74,7 +74,7 @@ func (s *stage) send(ctx context.Context, client *http.Client, method, path, key
 		addr, next := s.current()
 		status, answer, err := request(ctx, client, method, "http://"+addr+path, s.token, key, body)
 		if err == nil && status != http.StatusServiceUnavailable {
-			a.status, a.body, a.return_ = status, answer, s.clock()
+			a.status, a.body, a.end = status, answer, s.clock()
 			return a, nil
 		}
 		select {
@@ -264,7 +264,7 @@ func (shop *stockShop) record(client int, in stockInput, answers []answered) (do
 		if err != nil {
 			return nil, err
 		}
-		op := porcupine.Operation{ClientId: client, Input: in, Call: a.call, Output: out, Return: a.return_}
+		op := porcupine.Operation{ClientId: client, Input: in, Call: a.call, Output: out, Return: a.end}
 		switch {
 		case out.code != "":
 			shop.history = append(shop.history, op)
@@ -273,7 +273,7 @@ func (shop *stockShop) record(client int, in stockInput, answers []answered) (do
 		case !bytes.Equal(done, a.body):
 			return nil, fmt.Errorf("one key has two answers: %s and %s", done, a.body)
 		default:
-			whole.Call, whole.Return = min(whole.Call, a.call), min(whole.Return, a.return_)
+			whole.Call, whole.Return = min(whole.Call, a.call), min(whole.Return, a.end)
 		}
 	}
 	if done != nil {
