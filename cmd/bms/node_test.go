@@ -18,15 +18,21 @@ type testNode struct {
 	stop func()
 }
 
-// startNode serves from a data folder until the end of the test or stop.
-func startNode(tb testing.TB, dataDir string) *testNode {
+// startNode serves from a data folder, with further flags, until the end of the
+// test or stop.
+func startNode(tb testing.TB, dataDir string, more ...string) *testNode {
 	tb.Helper()
 	flags, cfg := serveFlags()
-	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", dataDir, "--jwt-secret", testSecret}); err != nil {
+	if err := flags.Parse(append([]string{"--addr", "127.0.0.1:0", "--data", dataDir, "--jwt-secret", testSecret}, more...)); err != nil {
 		tb.Fatal(err)
 	}
-	app, err := openApp(tb.Context(), cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
+	return runNode(tb, newApp(cfg, slog.New(slog.DiscardHandler)))
+}
+
+// runNode opens a node and serves until the end of the test or stop.
+func runNode(tb testing.TB, app *App) *testNode {
+	tb.Helper()
+	if err := app.open(tb.Context()); err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))

@@ -71,8 +71,8 @@ func serve(ctx context.Context, cfg *serveConfig, stdout, stderr io.Writer) erro
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	app, err := openApp(ctx, cfg, newLogger(cfg, stderr))
-	if err != nil {
+	app := newApp(cfg, newLogger(cfg, stderr))
+	if err := app.open(ctx); err != nil {
 		return err
 	}
 	if err := app.announce(stdout); err != nil {
@@ -81,18 +81,22 @@ func serve(ctx context.Context, cfg *serveConfig, stdout, stderr io.Writer) erro
 	return errors.Join(app.Run(ctx), app.Close())
 }
 
-// openApp takes port and data folder and builds the node on them. Nothing runs
-// before Run. The error is one line that names the flag.
-func openApp(ctx context.Context, cfg *serveConfig, logger *slog.Logger) (*App, error) {
-	a := &App{cfg: cfg, logger: logger, now: time.Now}
+// newApp makes a node that is yet to be opened.
+func newApp(cfg *serveConfig, logger *slog.Logger) *App {
+	return &App{cfg: cfg, logger: logger, now: time.Now}
+}
+
+// open takes port and data folder and builds the node on them. Nothing runs
+// before Run. The error is one line that names the flag; nothing is open then.
+func (a *App) open(ctx context.Context) error {
 	for _, open := range []func(context.Context) error{
 		a.listen, a.openTelemetry, a.openLog, a.openAuth, a.openProjections, a.openDeciders, a.openSockets, a.openHTTP,
 	} {
 		if err := open(ctx); err != nil {
-			return nil, errors.Join(err, a.Close())
+			return errors.Join(err, a.Close())
 		}
 	}
-	return a, nil
+	return nil
 }
 
 // Run serves until the context ends, and then drains: it takes no more
