@@ -36,6 +36,12 @@ func (c *countingConn) Write(p []byte) (int, error) {
 // accept runs the handshake, with ahead sent in the same write as the request.
 func accept(t *testing.T, o Options, ahead string) *accepted {
 	t.Helper()
+	return acceptWith(t, o, "", ahead)
+}
+
+// acceptWith is accept with header lines of the client's.
+func acceptWith(t *testing.T, o Options, header, ahead string) *accepted {
+	t.Helper()
 	client, server := net.Pipe()
 	counting := &countingConn{Conn: server}
 	got := make(chan *Conn, 1)
@@ -51,7 +57,7 @@ func accept(t *testing.T, o Options, ahead string) *accepted {
 	go func() { _ = h.Serve(l) }()
 	go func() {
 		_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"+ahead)
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"+header+"\r\n"+ahead)
 	}()
 	reader := bufio.NewReaderSize(client, 16)
 	answer, err := http.ReadResponse(reader, nil)

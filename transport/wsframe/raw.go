@@ -21,9 +21,10 @@ var ErrNoProgress = errors.New("no progress within the write timeout")
 // buffer with room for the longest.
 type rawConn struct {
 	net.Conn
-	prefix  []byte // bytes net/http had read ahead; the reader's
-	failed  bool   // reading, or a write for the reader, failed; the reader's
-	timeout time.Duration
+	prefix   []byte // bytes net/http had read ahead; the reader's
+	failed   bool   // reading, or a write for the reader, failed; the reader's
+	timeout  time.Duration
+	deflater *Deflater // nil unless permessage-deflate was agreed on
 	// protocolError is sent in place of 1002 unless it is 0.
 	protocolError websocket.StatusCode
 
@@ -148,12 +149,13 @@ func (c *rawConn) writeFrames(frames [][]byte) error {
 
 func (c *rawConn) writeAll(frames [][]byte) error {
 	if len(frames) == 1 {
-		return c.write(frames[0])
+		return c.write(c.deflater.compress(frames[0]))
 	}
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	b := (*buffer)[:0]
 	for _, f := range frames {
+		f = c.deflater.compress(f)
 		if len(b)+len(f) > coalesce && len(b) > 0 {
 			if err := c.write(b); err != nil {
 				return err
