@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -189,7 +190,7 @@ func Test_a_disabled_user_gets_the_change_and_then_the_end(t *testing.T) {
 			t.Fatalf("ended for %q, want %q", c.endReason(), EndRights)
 		}
 		_, _, err := h.hub.Connect(context.Background(), ConnectRequest{Identity: staff("u1", "b1"), Namespace: domain.NamespaceAll, SID: "again", Transport: c})
-		if no, ok := err.(*domain.Rejection); !ok || no.Code != domain.CodeUnauthorized {
+		if no, ok := errors.AsType[*domain.Rejection](err); !ok || no.Code != domain.CodeUnauthorized {
 			t.Fatalf("connect of a disabled user: %v, want %s", err, domain.CodeUnauthorized)
 		}
 		close(c.stop)
