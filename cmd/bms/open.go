@@ -21,7 +21,7 @@ import (
 	"bms/transport/telemetry"
 )
 
-// This file opens the parts of an App, in the order in which openApp calls.
+// This file opens the parts of an App, in the order in which open calls.
 
 // listen takes the port, before anything is touched on disk.
 func (a *App) listen(ctx context.Context) error {
@@ -32,7 +32,7 @@ func (a *App) listen(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("--addr %s: %w", a.cfg.addr, err)
 	}
-	a.listener = listener
+	a.listener = failingListener(listener)
 	a.closeWith(func() error {
 		if err := listener.Close(); !errors.Is(err, net.ErrClosed) { // by the server
 			return err
@@ -100,11 +100,11 @@ func (a *App) openAuth(context.Context) (err error) {
 
 // openProjections opens the read models, a folder beside the log.
 func (a *App) openProjections(ctx context.Context) (err error) {
-	a.projections, err = projections.Open(ctx, projections.Config{
+	a.projections, err = projections.Open(ctx, failingProjections(projections.Config{
 		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.log, Commands: a.courier,
 		AlertsRepeat: a.cfg.alertsRepeat, Logger: a.logger, Now: a.now,
 		Observe: projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed},
-	})
+	}))
 	if err != nil {
 		return fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
@@ -117,17 +117,17 @@ func (a *App) openDeciders(context.Context) (err error) {
 	if a.system, err = actors.NewSystem(a.logger); err != nil {
 		return err
 	}
-	a.deciders, err = actors.NewDeciders(actors.DecidersConfig{
+	a.deciders, err = actors.NewDeciders(failingDeciders(actors.DecidersConfig{
 		System: a.system, Log: a.log, Load: a.loadStream, Logger: a.logger, Now: a.now,
 		Observe: actors.Observe{Appended: a.metrics.Appended, Answered: a.metrics.Command},
-	})
+	}))
 	if err != nil {
 		return err
 	}
 	a.closeWith(func() error { return a.deciders.Close(context.Background()) })
-	a.bus, err = commandbus.New(commandbus.Config{
+	a.bus, err = commandbus.New(failingBus(commandbus.Config{
 		Submit: a.deciders.Submit, TracerProvider: a.tracing.Provider, Logger: a.logger,
-	})
+	}))
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (a *App) openHTTP(context.Context) error {
 	mux := http.NewServeMux()
 	a.sockets.mount(mux)
 	mux.Handle("/", api)
-	a.server = httpapi.NewServer(mux, a.logger)
+	a.server = httpapi.NewServer(failingHandler(mux), a.logger)
 	a.closeWith(a.server.Close)
 	return nil
 }

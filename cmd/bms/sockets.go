@@ -75,10 +75,10 @@ func newSockets(a *App) (*sockets, error) {
 		codecs = append(codecs, socketioCodec{ns})
 	}
 	codecs = append(codecs, plainEncoder{})
-	s.hub, err = actors.NewHub(actors.HubConfig{
+	s.hub, err = actors.NewHub(failingHub(actors.HubConfig{
 		System: a.system, Log: a.log, Codecs: codecs, Verify: s.verify, Branches: s.branchIDs, Unread: s.unread, Sessions: store,
 		RoomIdle: a.cfg.roomIdle, Fed: a.metrics.Fed, Delivered: a.metrics.Delivered, Logger: a.logger, Now: a.now,
-	})
+	}))
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
