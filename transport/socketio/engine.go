@@ -45,7 +45,8 @@ type engine struct {
 	reason  Reason // once closed
 
 	// Polling.
-	poll     *poll // the GET that waits
+	poll     *poll  // the GET that waits
+	lastPoll string // the stamp of the last GET
 	posting  bool
 	probe    *wsframe.Conn // a WebSocket that may become conn
 	probed   bool          // it has sent its probe: GETs shall end

@@ -38,8 +38,18 @@ const pollBytes = 256 << 10
 func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 	e.pulse() // a GET must not find a session that is due to end
 	p := &poll{woken: make(chan struct{}, 1)}
+	stamp := r.URL.Query().Get("t")
 	e.mu.Lock()
 	switch {
+	case stamp != "" && stamp == e.lastPoll:
+		// Clients put another stamp on every GET. This one was repeated by
+		// the HTTP library under the client, because the answer was lost on a
+		// connection that broke: the packets in it are gone, and to go on
+		// would be a gap. A client that connects anew has its cursor.
+		e.mu.Unlock()
+		e.end(TransportError, ending{})
+		e.server.refuse(w, r, repeatedPoll)
+		return
 	case e.closed && e.farewell == nil:
 		e.mu.Unlock()
 		e.server.refuse(w, r, unknownSession)
@@ -55,7 +65,7 @@ func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	e.poll = p
+	e.poll, e.lastPoll = p, stamp
 	p.late = e.probed
 	e.mu.Unlock()
 

@@ -81,6 +81,35 @@ func Test_invalid_packet_closes_the_polling_session_after_those_before_it(t *tes
 	})
 }
 
+// A library that repeats a GET whose answer was lost takes packets from
+// nobody but the next: the session ends, and the client comes back.
+func Test_a_repeated_get_closes_the_session(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		echoing(t, Config{}, func(t *testing.T, r *rig) {
+			sid := r.open()
+			get := func(stamp string) (int, string) {
+				t.Helper()
+				status, body, _, err := r.try(context.Background(), "GET", "EIO=4&transport=polling&t="+stamp+"&sid="+sid, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return status, body
+			}
+			for _, stamp := range []string{"a", "b"} {
+				r.wantPost(sid, "4"+stamp)
+				if status, body := get(stamp); status != 200 || body != "4"+stamp {
+					t.Fatalf("GET %s: %d %q, want 200 and the packet", stamp, status, body)
+				}
+			}
+			r.wantPost(sid, "4lost otherwise")
+			if status, _ := get("b"); status != 400 {
+				t.Errorf("the same GET again: %d, want 400", status)
+			}
+			r.wantGone(sid)
+		})
+	})
+}
+
 func Test_second_get_at_once_closes_the_session(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		echoing(t, Config{}, func(t *testing.T, r *rig) {

@@ -25,6 +25,7 @@ var (
 	unknownSession   = &refusal{http.StatusBadRequest, 1, "Session ID unknown", "unknown session", 0}
 	badMethod        = &refusal{http.StatusBadRequest, 2, "Bad handshake method", "bad method", 0}
 	badRequest       = &refusal{http.StatusBadRequest, 3, "Bad request", "bad request", 0}
+	repeatedPoll     = &refusal{http.StatusBadRequest, 3, "Bad request", "repeated GET", 0}
 	forbidden        = &refusal{http.StatusForbidden, 4, "Forbidden", "forbidden", 0}
 	forbiddenOrigin  = &refusal{http.StatusForbidden, 4, "Forbidden", "forbidden origin", 0}
 	badVersion       = &refusal{http.StatusBadRequest, 5, "Unsupported protocol version", "unsupported version", 0}
