@@ -340,10 +340,39 @@ func TestARebuildGivesNoCommand(t *testing.T) {
 		t.Errorf("a rebuild gives %s, want nothing", c.ID)
 		return nil
 	}
+	var set *Set
+	rounds := 0
 	c := desk.config(t.TempDir())
-	c.Log = reader{desk.log, 7} // it sees causes long before what settles them
-	again := run(t, c)
-	again.delivered(desk.log)
+	c.Log = reader{desk.log, 7} // causes are seen long before what settles them
+	c.fault = func(projection, at string) {
+		if projection == Transfers && at == stepCommitted {
+			rounds++
+			if err := set.courier.round(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	set, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		set.byName[Transfers].run(ctx) // and no courier but the one above
+	}()
+	if err := set.WaitFor(ctx, Transfers, desk.log.Head()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	<-ran
+	if err := set.Close(); err != nil {
+		t.Error(err)
+	}
+	if rounds < 10 {
+		t.Errorf("%d rounds, want many", rounds)
+	}
 }
 
 // Without a way to give commands they stay pending, and are given by who has
