@@ -1,13 +1,17 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/coder/websocket"
 )
 
 // wrong are programs that the types of /events.d.ts must not let pass, each
@@ -135,5 +139,97 @@ func TestTypes_wrong_programs_do_not_compile(t *testing.T) {
 	}
 	if len(said) > 0 {
 		t.Errorf("the compiler says, too, %v\n%s", said, complaints)
+	}
+}
+
+// asked are messages that the server takes, each with the type of its answer;
+// the id is the place in the list.
+var asked = []struct{ request, answer string }{
+	{`{"op":"room:join","id":0,"args":["branch:b1"]}`, "RoomsAnswer"},
+	{`{"op":"room:join","id":1,"args":["branch:*"]}`, "Refused"},
+	{`{"op":"room:leave","id":2,"args":["system:alerts"]}`, "RoomsAnswer"},
+	{`{"op":"command","id":3,"args":[{"type":"product.create","branchId":"b1","body":{"productId":"tea","sku":"T-1","name":"Tea","priceMinor":250,"currency":"EUR","stock":5,"minStock":4}}]}`, "CreateProductDone"},
+	{`{"op":"command","id":4,"args":[{"type":"product.change","branchId":"b1","body":{"productId":"tea","priceMinor":260}}]}`, "ChangeProductDone"},
+	{`{"op":"command","id":5,"args":[{"type":"stock.adjust","branchId":"b1","commandId":"k","body":{"productId":"tea","delta":-1,"reason":"tasted","ref":"r"}}]}`, "AdjustStockDone"},
+	{`{"op":"command","id":6,"args":[{"type":"stock.adjust-bulk","branchId":"b1","body":{"mode":"per-line","lines":[{"productId":"tea","delta":9,"reason":"found"},{"productId":"no","delta":1,"reason":"found"}]}}]}`, "AdjustStockBulkDone"},
+	{`{"op":"command","id":7,"args":[{"type":"stock.count","branchId":"b1","body":{"productId":"tea","counted":6}}]}`, "CountStockDone"},
+	{`{"op":"command","id":8,"args":[{"type":"transaction.create","branchId":"b1","body":{"transactionId":"t1","kind":"sale","status":"completed","deviceId":"d1","lines":[{"productId":"tea","quantity":2}]}}]}`, "CreateTransactionDone"},
+	{`{"op":"command","id":9,"args":[{"type":"transaction.create","branchId":"b1","body":{"kind":"sale","status":"completed","lines":[{"productId":"tea","quantity":99}]}}]}`, "Refused"},
+	{`{"op":"command","id":10,"args":[{"type":"transaction.set-status","branchId":"b1","body":{"transactionId":"t1","status":"partially_refunded","reason":"cold","lines":[{"productId":"tea","quantity":1,"restock":false}]}}]}`, "SetTransactionStatusDone"},
+	{`{"op":"command","id":11,"args":[{"type":"user.set","body":{"userId":"sam","role":"manager","branches":["b1"],"disabled":false,"name":"Sam"}}]}`, "SetUserDone"},
+	{`{"op":"command","id":12,"args":[{"type":"notification.send","body":{"audience":"branch:b1","severity":"warning","title":"Hello","message":"there","expiresAt":"2999-01-01T00:00:00Z"}}]}`, "SendNotificationDone"},
+	{`{"op":"command","id":13,"args":[{"type":"branch.open","body":{"branchId":"b2","name":"Two"}}]}`, "OpenBranchDone"},
+	{`{"op":"command","id":14,"args":[{"type":"product.create","branchId":"b2","body":{"productId":"tea","sku":"T-1","name":"Tea","priceMinor":250,"currency":"EUR"}}]}`, "CreateProductDone"},
+	{`{"op":"command","id":15,"args":[{"type":"transfer.dispatch","branchId":"b1","body":{"toBranchId":"b2","lines":[{"productId":"tea","quantity":1}]}}]}`, "DispatchTransferDone"},
+	{`{"op":"sync:submit","id":16,"args":[{"branchId":"b1","deviceId":"d1","fromSeq":1,"operations":[{"seq":1,"lines":[{"productId":"tea","quantity":1}]},{"seq":2,"lines":[{"productId":"no","quantity":1}]}]}]}`, "SyncDone"},
+	{`{"op":"command","id":17,"args":[{"type":"product.delete","branchId":"b1","body":{"productId":"tea"}}]}`, "DeleteProductDone"},
+	{`{"op":"notifications:ack","id":18,"args":["POS"]}`, "DoneAnswer"},
+}
+
+// What goes over a socket is what the types say: each frame is a value of its
+// type for the compiler, with every event of the contract among them.
+func TestTypes_are_true_of_what_a_socket_gets(t *testing.T) {
+	n := serve(t)
+	admin := token(t, "root", "admin")
+	n.must("POST", "/api/branches", admin, map[string]any{"branchId": "b1", "name": "Tea house"})
+	conn, response, err := websocket.Dial(t.Context(), "ws://"+n.addr+"/ws-admin?token="+admin, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.Body != nil {
+		_ = response.Body.Close()
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(1 << 20)
+
+	ts := &strings.Builder{}
+	values := func(name, typed, value string) { fmt.Fprintf(ts, "export const %s: t.%s = %s;\n", name, typed, value) }
+	ts.WriteString("import type * as t from \"./events\";\n")
+	waiting := map[string]bool{"session": true, "stats": true}
+	for _, eventType := range []string{
+		"inventory:updated", "product:updated", "transaction:created", "transaction:status-changed", "low-stock:alert",
+		"branch:updated", "user:updated", "sync:status", "system:notification",
+	} {
+		waiting[eventType] = true
+	}
+	answered, pos := 0, ""
+	for frames := 0; len(waiting) > 0 || answered < len(asked); frames++ {
+		_, frame, err := conn.Read(t.Context())
+		if err != nil {
+			t.Fatalf("read on, waiting for %v and answer %d: %v", waiting, answered, err)
+		}
+		var m struct {
+			Type string
+			ID   json.RawMessage
+			Pos  string
+			Data json.RawMessage
+		}
+		if err := json.Unmarshal(frame, &m); err != nil {
+			t.Fatalf("frame %s: %v", frame, err)
+		}
+		values(fmt.Sprintf("frame%d", frames), "WebSocketMessage", string(frame))
+		delete(waiting, m.Type)
+		if m.Pos != "" {
+			pos = m.Pos
+		}
+		if m.Type == "ack" {
+			if string(m.ID) != strconv.Itoa(answered) {
+				t.Fatalf("answer %s to request %d", frame, answered)
+			}
+			values(fmt.Sprintf("answer%d", answered), asked[answered].answer, string(m.Data))
+			answered++
+		}
+		if (m.Type == "session" || m.Type == "ack") && answered < len(asked) { // the next one
+			request := strings.Replace(asked[answered].request, "POS", pos, 1)
+			values(fmt.Sprintf("request%d", answered), "WebSocketRequest", request)
+			if err := conn.Write(t.Context(), websocket.MessageText, []byte(request)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	dir := typed(t, n.must("GET", "/events.d.ts", "", nil).raw)
+	write(t, dir, "seen.ts", ts.String())
+	if complaints := compile(t, dir, "--noEmit", "seen.ts"); complaints != "" {
+		t.Errorf("the compiler says\n%s\nof\n%s", complaints, ts)
 	}
 }
