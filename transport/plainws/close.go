@@ -93,10 +93,10 @@ const drainWave = 50 * time.Millisecond
 func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
 	conns := s.stop()
 	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
-	waves := int(spread/drainWave) + 1
+	waves := min(int(spread/drainWave)+1, len(conns)) // a few needn't be kept apart for long
 	tick := time.NewTicker(drainWave)
 	defer tick.Stop()
-	for wave := 0; len(conns) > 0; wave++ {
+	for wave := 0; len(conns) > 0 && s.Connections() > 0; wave++ {
 		if wave > 0 {
 			select {
 			case <-tick.C:

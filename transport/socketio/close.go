@@ -24,10 +24,10 @@ func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
 	s.mu.Unlock()
 	rand.Shuffle(len(engines), func(i, j int) { engines[i], engines[j] = engines[j], engines[i] })
 
-	waves := int(spread/drainWave) + 1
+	waves := min(int(spread/drainWave)+1, len(engines)) // a few needn't be kept apart for long
 	tick := time.NewTicker(drainWave)
 	defer tick.Stop()
-	for wave := 0; len(engines) > 0; wave++ {
+	for wave := 0; len(engines) > 0 && s.Sessions() > 0; wave++ {
 		if wave > 0 {
 			select {
 			case <-tick.C:
