@@ -15,7 +15,7 @@ import (
 func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 	server, err := socketio.New(socketio.Config{
 		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
-		AllowOrigin: s.originAllowed, Logger: a.logger,
+		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Logger: a.logger,
 		Observer: socketio.Observer{Refused: func(reason string) {
 			if reason != "connect refused" { // counted by its code
 				a.metrics.Refused(telemetry.ProtocolSocketIO, reason)

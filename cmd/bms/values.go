@@ -90,6 +90,16 @@ func parseSize(s string) (int64, error) {
 	return n * factor, nil
 }
 
+// orOff reads "off", too, as zero.
+func orOff(parse func(string) (int64, error)) func(string) (int64, error) {
+	return func(s string) (int64, error) {
+		if s == "off" {
+			return 0, nil
+		}
+		return parse(s)
+	}
+}
+
 // oneOf reads one of the given words.
 func oneOf(words ...string) func(string) (string, error) {
 	return func(s string) (string, error) {

@@ -35,6 +35,13 @@ type Config struct {
 	// 1,000,000.
 	MaxPayload int
 
+	// CompressFrom is from how many bytes on a message to a WebSocket client
+	// that offers permessage-deflate is compressed; such clients may compress
+	// what they send, and MaxPayload is then of what comes out. Zero means that
+	// nothing is compressed: it costs CPU, once for each message, however many
+	// get it. Polling has gzip for large bodies in any case.
+	CompressFrom int
+
 	// SendBuffer bounds what the kernel buffers for one WebSocket, in bytes
 	// (SO_SNDBUF, which Linux doubles). Zero means 128 KB; negative leaves it
 	// to the kernel, which was seen to take 3.9 MB.
@@ -119,6 +126,9 @@ func (c *Config) setDefaults() error {
 		if *n.value == 0 {
 			*n.value = n.zero
 		}
+	}
+	if c.CompressFrom < 0 {
+		return errors.New("socketio: Config.CompressFrom is negative")
 	}
 	if c.SendBuffer == 0 {
 		c.SendBuffer = 128 << 10

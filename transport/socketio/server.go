@@ -17,6 +17,7 @@ type Server struct {
 	config     Config
 	namespaces map[string]Namespace // read only once serving
 	messages   MessageFunc          // in place of Socket.IO if not nil
+	deflater   *wsframe.Deflater    // nil: no compression
 
 	ctx    context.Context // ends with the server; for Namespace.Connect
 	cancel context.CancelFunc
@@ -35,10 +36,15 @@ func New(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
+	var deflater *wsframe.Deflater
+	if c.CompressFrom > 0 {
+		deflater = wsframe.NewDeflater(c.CompressFrom)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		config:     c,
 		namespaces: map[string]Namespace{},
+		deflater:   deflater,
 		ctx:        ctx,
 		cancel:     cancel,
 		sessions:   map[string]*engine{},
@@ -236,11 +242,14 @@ func isUpgrade(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-func wsOptions(c *Config, ping func() bool) wsframe.Options {
+// wsOptions are those of the session's WebSocket.
+func (e *engine) wsOptions() wsframe.Options {
+	c := &e.server.config
 	return wsframe.Options{
 		ReadLimit:    int64(c.MaxPayload),
 		SendBuffer:   c.SendBuffer,
 		WriteTimeout: c.WriteTimeout,
-		OnPing:       ping,
+		OnPing:       e.allowPing,
+		Deflater:     e.server.deflater,
 	}
 }

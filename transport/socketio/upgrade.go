@@ -21,7 +21,7 @@ import (
 // Anything else on the WebSocket, or nothing for Config.UpgradeTimeout, closes
 // it and leaves the session polling.
 func (e *engine) serveUpgrade(w http.ResponseWriter, r *http.Request) {
-	conn, err := wsframe.Accept(w, r, wsOptions(&e.server.config, e.allowPing))
+	conn, err := wsframe.Accept(w, r, e.wsOptions())
 	if err != nil {
 		e.server.config.Observer.Refused("bad WebSocket handshake")
 		return

@@ -11,7 +11,7 @@ import (
 
 // serveWebSocket opens a session over WebSocket.
 func (e *engine) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	conn, err := wsframe.Accept(w, r, wsOptions(&e.server.config, e.allowPing))
+	conn, err := wsframe.Accept(w, r, e.wsOptions())
 	if err != nil {
 		e.server.config.Observer.Refused("bad WebSocket handshake")
 		e.end(TransportError, ending{})

@@ -74,10 +74,11 @@ func (b *browser) preflights() []string {
 
 // Invariant 4 in a browser, for a page of another origin, every version of the
 // stock client and every transport: across kill -9, a laptop that sleeps until
-// the server has given it up, and a network that is gone for a while.
+// the server has given it up, and a network that is gone for a while. Browsers
+// offer permessage-deflate, and nearly everything is compressed here.
 func TestMatrix_of_clients_in_a_browser(t *testing.T) {
 	origin := pages(t)
-	n := serve(t, "--cors-origins", origin, "--ping-interval", "2s", "--ping-timeout", "3s")
+	n := serve(t, "--cors-origins", origin, "--ping-interval", "2s", "--ping-timeout", "3s", "--compress-from", "64B")
 	admin := token(t, "root", "admin")
 	office := nodeCrowd(t, "office", &member{
 		Name: "office", Library: libraries["newest"], URL: "http://" + n.addr + "/ws-admin", Token: admin, Options: []byte(`{}`),

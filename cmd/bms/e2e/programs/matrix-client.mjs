@@ -46,9 +46,10 @@ export function startClient(io, client, show) {
   socket.on('session', (session) => {
     saw(session.pos);
     say({ on: 'session', session });
-    for (const room of ['branch:b1', 'branch:b2']) {
-      socket.emit('room:join', room, (answer) => say({ on: 'joined ' + room, answer }));
-    }
+    socket.emit('room:join', 'branch:b1', (answer) => {
+      say({ on: 'joined branch:b1', answer });
+      socket.emit('room:join', 'branch:b2', (answer) => say({ on: 'joined branch:b2', answer }));
+    });
   });
   socket.on('stats', (stats) => say({ on: 'stats', stats }));
   for (const type of types) {
