@@ -128,7 +128,9 @@ func TestHostile_amounts_that_cannot_be(t *testing.T) {
 	const b1 = "/api/branches/b1"
 	sale := func(lines string) string { return `{"kind":"sale","status":"completed","lines":[` + lines + `]}` }
 	purchase := func(lines string) string { return `{"kind":"purchase","status":"completed","lines":[` + lines + `]}` }
-	line := func(product string, quantity int64) string { return fmt.Sprintf(`{"productId":%q,"quantity":%d}`, product, quantity) }
+	line := func(product string, quantity int64) string {
+		return fmt.Sprintf(`{"productId":%q,"quantity":%d}`, product, quantity)
+	}
 	bulk := func(mode string, lines int, last string) string {
 		return `{"mode":"` + mode + `","lines":[` + strings.Repeat(`{"productId":"tea","delta":1,"reason":"x"},`, lines-1) + last + `]}`
 	}
