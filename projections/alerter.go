@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 
 	"bms/domain"
 )
@@ -24,6 +25,7 @@ type alerter struct {
 	logger *slog.Logger
 	alerts *runner
 	news   chan struct{} // 1 place
+	again  atomic.Bool   // older causes may have come
 
 	// through is the key of the last cause whose alert this process knows to
 	// be in the log, whether or not the fold has come to it.
@@ -46,6 +48,14 @@ func (a *alerter) wake() {
 	case a.news <- struct{}{}:
 	default:
 	}
+}
+
+// rewind tells that causes before the last may have come, of a parked commit
+// or in a rebuilt file. Those whose alert is in the log already are found to be
+// duplicates by it.
+func (a *alerter) rewind() {
+	a.again.Store(true)
+	a.wake()
 }
 
 // run appends until ctx ends. What goes wrong is tried again, less and less
@@ -103,6 +113,9 @@ type cause struct {
 
 // pending reads causes not dealt with yet, and the versions of their streams.
 func (a *alerter) pending(ctx context.Context) ([]cause, error) {
+	if a.again.Swap(false) {
+		a.through = 0
+	}
 	var causes []cause
 	_, err := a.alerts.view(ctx, func(v *snapshot) error {
 		return v.query(ctx, func(r row) error {

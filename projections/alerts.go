@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"bms/domain"
@@ -35,17 +34,25 @@ CREATE TABLE streams (branch TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT
 		start: func(f *file) (fold, error) {
 			a := &alerts{file: f, mode: domain.AlertMode(mode)}
 			a.products = newTable(a.load, a.store)
-			other := RepeatEscalation
-			if mode == other {
-				other = RepeatEvery
-			}
-			return a, takeOver(f, filepath.Join(filepath.Dir(f.path), alertsDefinition(other).fileName()))
+			return a, nil
 		},
+		// The causes of a branch are settled in their order, so all of it is
+		// folded in order.
+		keys:    func(c *domain.Commit, add func(string)) { add("branch/" + branchOfAlerts(c.Stream)) },
+		inherit: settle,
 	}
 }
 
 // alertsPrefix begins the names of the alerts' streams; the branch follows.
 var alertsPrefix = domain.StreamOfAlerts("")
+
+// branchOfAlerts is the branch of a stream that the alerts are made from.
+func branchOfAlerts(stream string) string {
+	if branch, ok := strings.CutPrefix(stream, alertsPrefix); ok {
+		return branch
+	}
+	return strings.TrimPrefix(stream, branchPrefix)
+}
 
 type alerts struct {
 	basic

@@ -280,8 +280,15 @@ func TestModesOfAlerts(t *testing.T) {
 		t.Helper()
 		c := config(dir, shop.log)
 		c.AlertsRepeat = mode
+		rebuilt := make(chan Rebuild, 1)
+		c.Observe.Rebuilt = func(_ string, b Rebuild) { rebuilt <- b }
 		r := run(t, c)
 		defer r.close()
+		if r.status(Alerts).Rebuild != nil { // another mode's file serves until it is done
+			if b := <-rebuilt; b.State != RebuildDone {
+				t.Fatalf("the new mode's file is %+v, want it done", b)
+			}
+		}
 		for _, delta := range deltas {
 			shop.adjust("b1", "p1", delta)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -59,8 +60,8 @@ func BenchmarkFold(b *testing.B) {
 				if err := c.defaults(); err != nil {
 					b.Fatal(err)
 				}
-				r := newRunner(d, c)
-				if err := r.open(); err != nil {
+				in, err := openInstance(d, &c, c.Logger, filepath.Join(c.Dir, d.fileName(0)), 0, false)
+				if err != nil {
 					b.Fatal(err)
 				}
 				for after := uint64(0); ; {
@@ -68,12 +69,12 @@ func BenchmarkFold(b *testing.B) {
 					if len(commits) == 0 {
 						break
 					}
-					if _, err := r.batch(commits); err != nil {
+					if _, err := in.advance(commits); err != nil {
 						b.Fatal(err)
 					}
 					after += uint64(len(commits))
 				}
-				if err := r.close(); err != nil {
+				if err := in.close(true); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -161,7 +162,7 @@ func BenchmarkOpen(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
 			for _, r := range r.runners {
-				if _, err := unseal(r.path()); err != nil {
+				if _, err := unseal(filepath.Join(r.config.Dir, r.fileName(0))); err != nil {
 					b.Fatal(err)
 				}
 			}

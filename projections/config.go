@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"bms/domain"
@@ -48,6 +49,9 @@ type Config struct {
 	// or below the minimum alerts) or RepeatEscalation (only crossing it and
 	// getting worse).
 	AlertsRepeat string
+	// Rebuilds is how many rebuilds run at once. Zero value means one for
+	// every four processors, and at least one.
+	Rebuilds int
 	// Logger gets a line when a file is thrown away, a projection stops or a
 	// fold fails. Default: discard.
 	Logger *slog.Logger
@@ -67,6 +71,10 @@ const (
 	stepCommitted = "committed" // committed, not yet to be seen by WaitFor
 	stepDerived   = "derived"   // alerts or commands made, not appended
 	stepAppended  = "appended"  // they are in the log, their fold to come
+	stepParking   = "parking"   // commit parked, not committed
+	stepSwapping  = "swapping"  // a rebuilt file has caught up, and doesn't serve
+	stepPromoted  = "promoted"  // it is marked as the one that serves, and doesn't yet
+	stepSwapped   = "swapped"   // it serves, the one before is still there
 )
 
 func (c *Config) step(projection, step string) {
@@ -91,6 +99,12 @@ func (c *Config) defaults() error {
 	default:
 		return fmt.Errorf("projections.Config.AlertsRepeat is %q, want %q or %q", c.AlertsRepeat, RepeatEvery, RepeatEscalation)
 	}
+	if c.Rebuilds < 0 {
+		return fmt.Errorf("projections.Config.Rebuilds is %d", c.Rebuilds)
+	}
+	if c.Rebuilds == 0 {
+		c.Rebuilds = max(1, runtime.GOMAXPROCS(0)/4)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -108,6 +122,8 @@ type Hooks struct {
 	// Alerted is called after alerts were appended; duplicates are those that
 	// were in the log already.
 	Alerted func(appended, duplicates int)
+	// Rebuilt is called after a rebuild or a verification has ended.
+	Rebuilt func(projection string, r Rebuild)
 	// Failed is called for each error that stops a projection, for a moment
 	// or for good.
 	Failed func(projection string, err error)
@@ -123,7 +139,9 @@ const (
 
 // Status is the row of a projection in GET /api/projections.
 type Status struct {
-	Name     string          `json:"name"`
+	Name string `json:"name"`
+	// Version is that of the file that serves: an older one while a new
+	// version is folded for the first time.
 	Version  int             `json:"version"`
 	Position domain.Position `json:"position"`
 	Head     domain.Position `json:"head"`
@@ -137,7 +155,15 @@ type Status struct {
 	// ETA is the number of seconds until live at this rate; 0 when live,
 	// null when unknown.
 	ETA *float64 `json:"eta"`
-	// Parked is the number of commits set aside.
+	// Parked is the number of commits set aside: those that failed, and
+	// those that wait behind them.
 	Parked    int    `json:"parked"`
 	LastError string `json:"lastError"`
+	// Digest is the digest noted last.
+	Digest *NotedDigest `json:"digest,omitempty"`
+	// Rebuild is the one under way, LastRebuild the one that ended last.
+	Rebuild     *Rebuild `json:"rebuild,omitempty"`
+	LastRebuild *Rebuild `json:"lastRebuild,omitempty"`
+	// Stalled says that it has been at one place for long with more to fold.
+	Stalled bool `json:"-"`
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bms/domain"
@@ -33,6 +34,7 @@ type courier struct {
 	logger    *slog.Logger
 	transfers *runner
 	news      chan struct{} // 1 place
+	again     atomic.Bool   // pending ones before through may have come
 
 	// through is the last of the pending ones up to which all are known here
 	// to be in the log, whether or not the fold has come to it. settled are
@@ -75,6 +77,14 @@ func (c *courier) wake() {
 	case c.news <- struct{}{}:
 	default:
 	}
+}
+
+// rewind tells that pending commands before the last may have come, of a parked
+// commit or in a rebuilt file. Those that are in the log already take effect
+// once all the same.
+func (c *courier) rewind() {
+	c.again.Store(true)
+	c.wake()
 }
 
 // run gives commands until ctx ends. What goes wrong is tried again, less and
@@ -120,6 +130,9 @@ func (c *courier) due() (first time.Time) {
 // round gives all that is pending and due. It gives up for now at a page of
 // which nothing could be given: then it is not the commands that are to blame.
 func (c *courier) round(ctx context.Context) error {
+	if c.again.Swap(false) {
+		c.through = errandKey{}
+	}
 	now, seen, all := c.config.Now(), map[string]bool{}, true
 	for at := c.through; ; {
 		if !c.transfers.progress.isLive() {

@@ -12,9 +12,13 @@ import (
 	"strings"
 )
 
+// paceRows is the number of rows after which a digest in the background rests.
+const paceRows = 2000
+
 // digest hashes every row of every table, tables by name and rows by primary
-// key. The position and the epochs are no part of it.
-func (v *snapshot) digest(ctx context.Context) (string, error) {
+// key. The position and the epochs are no part of it. pace, if not nil, is
+// called now and then.
+func (v *snapshot) digest(ctx context.Context, pace func()) (string, error) {
 	var tables []string
 	if err := v.query(ctx, func(r row) error {
 		tables = append(tables, r.text(0))
@@ -22,7 +26,7 @@ func (v *snapshot) digest(ctx context.Context) (string, error) {
 	}, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('position', 'epochs') AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'local_%' ORDER BY name"); err != nil {
 		return "", err
 	}
-	h := sha256.New()
+	h, rows := sha256.New(), 0
 	for _, table := range tables {
 		writeValue(h, table)
 		order, err := v.primaryKey(ctx, table)
@@ -32,6 +36,9 @@ func (v *snapshot) digest(ctx context.Context) (string, error) {
 		if err := v.query(ctx, func(r row) error {
 			for _, value := range r {
 				writeValue(h, value)
+			}
+			if rows++; pace != nil && rows%paceRows == 0 {
+				pace()
 			}
 			return nil
 		}, "SELECT * FROM "+table+" ORDER BY "+order); err != nil {

@@ -28,7 +28,7 @@ func (l *lines) String() string {
 	return l.b.String()
 }
 
-func (r *running) path(projection string) string { return r.byName[projection].path() }
+func (r *running) path(projection string) string { return r.byName[projection].served.file.path }
 
 // A file that is no good is found when it is opened, and folded again.
 func TestDamagedFilesAreFoldedAgain(t *testing.T) {
@@ -156,8 +156,20 @@ func TestDamageFoundByAQueryIsMended(t *testing.T) {
 	r.settle(shop.log)
 	want := r.digests()
 	runner := r.byName[Inventory]
-	runner.progress.damage(&stale{})
-	for runner.progress.damageSeen() != nil { // until it is mended
+	hurt, err := runner.look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner.progress.damage(hurt, &stale{})
+	hurt.views.Done()
+	for { // until it is mended
+		f, err := runner.look()
+		if err == nil {
+			f.views.Done()
+			if f != hurt {
+				break
+			}
+		}
 		if err := r.WaitFor(t.Context(), Inventory, shop.adjust("b1", "p1", 0+1).Position); err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"sync"
 	"sync/atomic"
 
 	"bms/domain"
@@ -24,12 +25,15 @@ var (
 // wait.
 const maxReaders = 4
 
-// baseSchema is in every file: where the fold stands, and in which epoch which
-// sequences lie (rows keep a position as one number, see key).
+// baseSchema is in every file: where the fold stands, whether the file is still
+// being built beside the one that serves, in which epoch which sequences lie
+// (rows keep a position as one number, see key), and what is parked. Tables
+// whose names begin with local_ don't follow from the log alone and are no part
+// of the digest.
 const baseSchema = `
-CREATE TABLE position (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL, seq INTEGER NOT NULL, idx INTEGER NOT NULL);
+CREATE TABLE position (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL, seq INTEGER NOT NULL, idx INTEGER NOT NULL, beside INTEGER NOT NULL);
 CREATE TABLE epochs (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
-INSERT INTO position VALUES (0, 0, 0, 0);
+CREATE TABLE local_parked (pos INTEGER PRIMARY KEY, stream TEXT NOT NULL, keys TEXT NOT NULL, at INTEGER NOT NULL, tries INTEGER NOT NULL, error TEXT);
 `
 
 // file is the SQLite file of one projection in one version. begin, commit and
@@ -39,6 +43,8 @@ type file struct {
 	writer  *conn
 	readers chan *conn // maxReaders places; a nil is a connection not opened yet
 	open    bool       // the writer is in a transaction
+	beside  bool       // it doesn't serve yet
+	views   sync.WaitGroup
 
 	epochs atomic.Pointer[epochs]
 	// stretch says up to where the rows stay as they are at the position in
@@ -71,10 +77,12 @@ func (e epochs) at(key int64) domain.Position {
 	return p
 }
 
-// openFile opens a projection's file, making it if it isn't there. An error for
-// which damaged is true, or that wraps errStale, means that it must be thrown
-// away (discard).
-func openFile(path, schema string) (*file, error) {
+// openFile opens a projection's file, making it if it isn't there: beside says
+// whether a new one is built beside another. An error for which damaged is true,
+// or that wraps errStale, means that it must be thrown away (discard).
+//
+// Without a schema the file must be there, and is one of another version.
+func openFile(path, schema string, beside bool) (*file, error) {
 	sound, err := unseal(path)
 	if err != nil {
 		return nil, err
@@ -83,7 +91,7 @@ func openFile(path, schema string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{path: path, writer: writer, readers: make(chan *conn, maxReaders)}
+	f := &file{path: path, writer: writer, readers: make(chan *conn, maxReaders), beside: beside}
 	for range maxReaders {
 		f.readers <- nil
 	}
@@ -109,19 +117,47 @@ func (f *file) prepare(schema string, sound bool) error {
 	// as happens while one is being worked on.
 	want := int64(crc32.ChecksumIEEE([]byte(baseSchema+schema)) >> 1)
 	switch {
+	case tables == 0 && schema == "":
+		return fmt.Errorf("%w: it is empty", errStale)
 	case tables == 0:
-		sql := fmt.Sprintf("BEGIN IMMEDIATE; %s %s PRAGMA user_version = %d; COMMIT;", baseSchema, schema, want)
+		sql := fmt.Sprintf("BEGIN IMMEDIATE; %s %s INSERT INTO position VALUES (0, 0, 0, 0, %d); PRAGMA user_version = %d; COMMIT;",
+			baseSchema, schema, flag(f.beside), want)
 		if err := f.writer.script(sql); err != nil {
 			return err
 		}
-	case mark != want:
+	case mark != want && schema != "":
 		return fmt.Errorf("%w: its schema is another", errStale)
 	case !sound:
 		if err := f.check(); err != nil {
 			return err
 		}
 	}
+	if _, err := f.writer.one(context.Background(), func(r row) error {
+		f.beside = r.bool(0)
+		return nil
+	}, "SELECT beside FROM position"); err != nil {
+		return fmt.Errorf("%w: %w", errStale, err)
+	}
 	return f.loadEpochs()
+}
+
+// promote makes the file the one that serves, together with the position that
+// its rows are at. It is on disk then, so that the one that served can go.
+func (f *file) promote(p domain.Position) error {
+	if err := f.writer.script("PRAGMA synchronous = FULL"); err != nil {
+		return err
+	}
+	if err := f.begin(); err != nil {
+		return err
+	}
+	if err := f.writer.exec("UPDATE position SET beside = 0"); err != nil {
+		return err
+	}
+	if err := f.commit(p); err != nil {
+		return err
+	}
+	f.beside = false
+	return f.writer.script("PRAGMA synchronous = NORMAL")
 }
 
 func (f *file) loadEpochs() error {
@@ -220,49 +256,89 @@ func (f *file) learn(p domain.Position) error {
 	return nil
 }
 
-// view calls fn with a snapshot of the file and returns its position.
-func (f *file) view(ctx context.Context, fn func(*snapshot) error) (p domain.Position, err error) {
-	var c *conn
+// hold takes a snapshot of the file, waiting for a connection. Call its release.
+func (f *file) hold(ctx context.Context) (*snapshot, error) {
 	select {
-	case c = <-f.readers:
+	case c := <-f.readers:
+		return f.snap(ctx, c)
 	case <-ctx.Done():
-		return p, ctx.Err()
+		return nil, ctx.Err()
 	}
-	defer func() { f.readers <- c }()
-	if c == nil {
-		if c, err = connect(f.path, readerSettings...); err != nil {
-			return p, err
-		}
-	}
-	if err := c.exec("BEGIN"); err != nil {
-		return p, err
-	}
-	p, err = position(ctx, c)
-	if err == nil {
-		// Read after the snapshot was taken: a stretch from its position
-		// can only have been added to.
-		if s := f.stretch.Load(); s != nil && s.from == p {
-			p = s.to
-		}
-		err = fn(&snapshot{conn: c, epochs: *f.epochs.Load(), pos: p})
-	}
-	if endErr := c.exec("ROLLBACK"); endErr != nil {
-		err = errors.Join(err, endErr, c.close())
-		c = nil
-	}
-	return p, err
 }
 
-// snapshot is one state of a file, to be read during a view.
+// snap takes a snapshot through a connection of the file's; nil opens one.
+func (f *file) snap(ctx context.Context, c *conn) (*snapshot, error) {
+	v := &snapshot{conn: c, file: f}
+	if err := v.begin(ctx); err != nil {
+		return nil, errors.Join(err, v.release())
+	}
+	return v, nil
+}
+
+func (v *snapshot) begin(ctx context.Context) (err error) {
+	f := v.file
+	if v.conn == nil {
+		if v.conn, err = connect(f.path, readerSettings...); err != nil {
+			v.conn = nil
+			return err
+		}
+	}
+	if err := v.exec("BEGIN"); err != nil {
+		return err
+	}
+	if v.pos, err = position(ctx, v.conn); err != nil {
+		return err
+	}
+	// Read after the snapshot was taken: a stretch from its position can only
+	// have been added to.
+	if s := f.stretch.Load(); s != nil && s.from == v.pos {
+		v.pos = s.to
+	}
+	v.epochs = *f.epochs.Load()
+	return nil
+}
+
+// view calls fn with a snapshot of the file and returns its position.
+func (f *file) view(ctx context.Context, fn func(*snapshot) error) (p domain.Position, err error) {
+	v, err := f.hold(ctx)
+	if err != nil {
+		return domain.Position{}, err
+	}
+	defer func() {
+		if endErr := v.release(); endErr != nil {
+			err = errors.Join(err, endErr)
+		}
+	}()
+	return v.pos, fn(v)
+}
+
+// snapshot is one state of a file, to be read until it is released.
 type snapshot struct {
 	*conn
 	epochs
-	pos domain.Position
+	pos  domain.Position
+	file *file
 }
 
-// shut waits for the queries under way and closes the file. Who is sure that
-// it is sound seals it.
+// release gives the snapshot's connection back.
+func (v *snapshot) release() error {
+	c := v.conn
+	defer func() { v.file.readers <- c }()
+	if c == nil {
+		return nil
+	}
+	if err := c.exec("ROLLBACK"); err != nil {
+		err = errors.Join(err, c.close())
+		c = nil
+		return err
+	}
+	return nil
+}
+
+// shut waits for those that look at the file and closes it; nobody may come to
+// look any more. Who is sure that the file is sound seals it.
 func (f *file) shut() error {
+	f.views.Wait()
 	errs := []error{f.rollback()}
 	for range maxReaders {
 		if c := <-f.readers; c != nil {

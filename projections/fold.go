@@ -1,8 +1,6 @@
 package projections
 
 import (
-	"fmt"
-
 	"bms/domain"
 )
 
@@ -17,6 +15,10 @@ type definition struct {
 	// variant tells files apart that are folded under different settings;
 	// usually empty.
 	variant string
+	// reads lists older versions whose files the queries can read: such a file
+	// serves while the new version is folded beside it. Files of another
+	// variant can always be read.
+	reads []int
 	// schema is the SQL that makes the tables. The rows must follow from the
 	// log alone, and so must every id that is given to them.
 	schema string
@@ -25,16 +27,18 @@ type definition struct {
 	// wants, if not nil, picks commits that matter to it whatever events
 	// they hold.
 	wants func(*domain.Commit) bool
+	// keys calls add with the keys of a commit: commits that share one are
+	// folded in order, also when one of them is parked, while others pass it.
+	// Nil means that the key is the commit's stream.
+	keys func(c *domain.Commit, add func(string))
 	// start makes the fold of a file just opened.
 	start func(*file) (fold, error)
-}
-
-// fileName says all that the fold depends on beside the log.
-func (d definition) fileName() string {
-	if d.variant != "" {
-		return fmt.Sprintf("%s-v%d-%s.db", d.name, d.version, d.variant)
-	}
-	return fmt.Sprintf("%s-v%d.db", d.name, d.version)
+	// serve, if not nil, is called when a file becomes the one that serves,
+	// also for one of a version in reads.
+	serve func(*file) error
+	// inherit, if not nil, takes over what doesn't follow from the log from
+	// the file that served before, within a transaction of the new one.
+	inherit func(into *file, from *conn) error
 }
 
 // fold turns events into rows of a file, through the file's writer. All is

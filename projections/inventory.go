@@ -11,8 +11,8 @@ import (
 // inventoryDefinition keeps the products with their stock, and the ledger:
 // every change of it.
 //
-// The ledger's key is a small number of the product and the position, so that
-// a product's changes lie together. Its recorded time never falls within one
+// The ledger's key is the product, by the position it was created at, and the
+// position, so that a product's changes lie together. Its recorded time never falls within one
 // product: it is the event's time, or the one before where clocks disagreed.
 func inventoryDefinition() definition {
 	return definition{
@@ -35,11 +35,31 @@ CREATE TABLE ledger (
 ) WITHOUT ROWID;
 `,
 		types: []string{domain.TypeProductUpdated, domain.TypeInventoryUpdated, domain.TypeTransactionCreated},
+		keys:  productKeys,
 		start: func(f *file) (fold, error) {
 			i := &inventory{file: f, occurred: map[string]string{}, ledger: newBulk(f.writer, "INSERT INTO ledger", 9)}
 			i.products = newTable(i.load, i.store)
-			return i, i.forget()
+			return i, nil
 		},
+	}
+}
+
+// productKeys adds the products that a commit is about.
+func productKeys(c *domain.Commit, add func(string)) {
+	for i := range c.Events {
+		products, _ := domain.Touched(&c.Events[i])
+		for _, p := range products {
+			add("product/" + c.Events[i].BranchID + "/" + p)
+		}
+	}
+}
+
+// transactionKeys adds the transactions that a commit is about.
+func transactionKeys(c *domain.Commit, add func(string)) {
+	for i := range c.Events {
+		if _, tx := domain.Touched(&c.Events[i]); tx != "" {
+			add("transaction/" + c.Events[i].BranchID + "/" + tx)
+		}
 	}
 }
 
@@ -48,7 +68,6 @@ type inventory struct {
 	file     *file
 	products *table[productKey, productRow]
 	ledger   *bulk
-	lastID   int64
 	// occurred are the times of the transactions that the commit at hand made.
 	occurred map[string]string
 }
@@ -132,8 +151,7 @@ func (i *inventory) product(e *domain.Event, p domain.ProductUpdated) error {
 	}
 	row := &entry.row
 	if !entry.found {
-		i.lastID++
-		row.id = i.lastID
+		row.id = key(e.Pos)
 	}
 	stock := row.Stock
 	row.Product = p.Product
@@ -181,9 +199,5 @@ func (i *inventory) flush() error {
 func (i *inventory) forget() error {
 	i.products.forget()
 	i.ledger.forget()
-	_, err := i.file.writer.one(context.Background(), func(r row) error {
-		i.lastID = r.int(0)
-		return nil
-	}, "SELECT max(id) FROM products")
-	return err
+	return nil
 }

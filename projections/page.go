@@ -22,8 +22,7 @@ var (
 	// from or has stopped: WaitFor of a position it will not reach, a query
 	// between the loss of a damaged file and its replacement.
 	ErrUnavailable = errors.New("read model unavailable")
-	// ErrUnknownProjection is returned by WaitFor and Digest for a name that
-	// is not one of Names.
+	// ErrUnknownProjection is returned for a name that is not one of Names.
 	ErrUnknownProjection = errors.New("no such projection")
 )
 

@@ -19,10 +19,18 @@ type progress struct {
 	target  domain.Position // head when the file was opened: live from there on
 	from    domain.Position // where this file began to fold
 	live    bool
+	once    bool // it was live once
 	fresh   bool // the file was empty when it was opened
+	version int  // of the file
+	parked  int  // commits set aside
+	// mark is a head that was still to be reached at markAt: who hasn't
+	// reached it long after doesn't move.
+	mark    domain.Position
+	markAt  time.Time
 	stopped bool // nothing is folded any more
 	err     error
 	damaged error         // a query met a damaged file
+	hurt    *file         // which one
 	cancel  func()        // ends the fold's wait for commits
 	moved   chan struct{} // closed and replaced when there is news for waiters
 	waiting int           // number of waiters
@@ -41,6 +49,9 @@ type sample struct {
 	total uint64
 }
 
+// stallTime is how long a projection may be at one place with more to fold.
+const stallTime = 10 * time.Second
+
 // rateWindow is the least time over which a rate is measured; the most is
 // twice that.
 const rateWindow = 2 * time.Second
@@ -52,12 +63,31 @@ func (p *progress) init(now func() time.Time) {
 	p.prev.at, p.last.at = now(), now()
 }
 
-func (p *progress) opened(pos, head domain.Position) {
+func (p *progress) opened(pos, head domain.Position, version int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pos, p.from, p.target, p.before = pos, pos, head, p.total
-	p.live, p.fresh, p.damaged = false, pos.Seq == 0, nil
+	p.live, p.fresh, p.damaged, p.version = false, pos.Seq == 0, nil, version
 	p.news()
+}
+
+// swapped is told when another file, which is not behind, serves in place of
+// the one before.
+func (p *progress) swapped(pos domain.Position, version int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pos.After(p.pos) {
+		p.pos = pos
+	}
+	p.from, p.before = p.pos, p.total
+	p.fresh, p.damaged, p.err, p.version = false, nil, nil, version
+	p.news()
+}
+
+func (p *progress) setParked(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.parked = n
 }
 
 // resume is told what position is in the file. Normally that is known, but not
@@ -101,8 +131,43 @@ func (p *progress) catchUp() bool {
 	if p.live || p.target.After(p.pos) {
 		return false
 	}
-	p.live, p.err = true, nil
+	p.live, p.once, p.err = true, true, nil
 	return true
+}
+
+// wasLive reports whether the projection was live at any time.
+func (p *progress) wasLive() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.once
+}
+
+// aim is the head that the file was to reach when it was opened.
+func (p *progress) aim() domain.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
+}
+
+// folded is the number of events folded in all.
+func (p *progress) folded() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.total
+}
+
+// versionOf is the version of the file that serves.
+func (p *progress) versionOf() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
+}
+
+// servesOld reports whether a file of another version serves.
+func (p *progress) servesOld(version int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version != version && p.version != 0
 }
 
 func (p *progress) folding(first *domain.Commit) {
@@ -185,34 +250,48 @@ func (p *progress) linger(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// watch returns a context that ends, too, when a query finds the file damaged.
-func (p *progress) watch(ctx context.Context) (context.Context, func()) {
+// watch returns a context that ends, too, when a query finds the file damaged or
+// somebody interrupts.
+func (p *progress) watch(ctx context.Context, f *file) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cancel = cancel
+	if p.hurt != f {
+		p.damaged, p.hurt = nil, nil // it has gone
+	}
 	if p.damaged != nil {
 		cancel()
 	}
 	return ctx, cancel
 }
 
-// damage is told by a query that the file is damaged.
-func (p *progress) damage(err error) {
+// interrupt ends the fold's wait for commits.
+func (p *progress) interrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.damaged == nil {
-		p.damaged = err
-	}
 	if p.cancel != nil {
 		p.cancel()
 	}
 }
 
-// damageSeen is what damage was told about the file that is open.
-func (p *progress) damageSeen() error {
+// damage is told by a query that a file is damaged.
+func (p *progress) damage(f *file, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.damaged, p.hurt = err, f
+	if p.cancel != nil {
+		p.cancel()
+	}
+}
+
+// damageSeen is what damage was told about a file.
+func (p *progress) damageSeen(f *file) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hurt != f {
+		return nil
+	}
 	return p.damaged
 }
 
@@ -229,8 +308,12 @@ func (p *progress) status(s *Status, head domain.Position) {
 	defer p.mu.Unlock()
 	p.measure()
 	now := p.now()
-	s.Position, s.Head = p.pos, head
+	s.Position, s.Head, s.Version, s.Parked = p.pos, head, p.version, p.parked
 	s.LagEvents = head.Seq - min(p.pos.Seq, head.Seq)
+	if !p.mark.After(p.pos) {
+		p.mark, p.markAt = head, now
+	}
+	s.Stalled = p.mark.After(p.pos) && now.Sub(p.markAt) >= stallTime
 	if s.LagEvents > 0 && !p.oldest.IsZero() {
 		s.LagSeconds = max(now.Sub(p.oldest).Seconds(), 0)
 	}
@@ -242,6 +325,8 @@ func (p *progress) status(s *Status, head domain.Position) {
 		s.State, s.LastError = StateFailed, p.err.Error()
 	case !p.live && p.fresh:
 		s.State = StateRebuilding
+	case p.parked > 0:
+		s.State = StateParked
 	default:
 		s.State = StateLive
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -14,140 +13,144 @@ import (
 )
 
 const (
-	// maxBatch is the number of commits folded in one transaction.
-	maxBatch = 1000
 	// linger is how long a live projection that nobody waits for gathers
 	// more after a small batch, so that a trickle of commits doesn't cost a
 	// transaction each in every projection.
 	linger = 5 * time.Millisecond
 	// smallBatch is what linger counts as small.
 	smallBatch = 100
-	// A projection that had nothing to fold writes down how far it has read
-	// after this many commits.
-	maxUnwritten = 50_000
 	// A fold that failed is tried again after minBackoff, doubled each time
 	// up to maxBackoff.
 	minBackoff = 50 * time.Millisecond
 	maxBackoff = 10 * time.Second
 )
 
-// runner keeps one projection: its file, and the fold that follows the log.
+// runner keeps one projection: the file that serves, the fold that has it
+// follow the log, and now and then a rebuild beside it.
 type runner struct {
 	definition
 	config Config
 	logger *slog.Logger
-	wanted map[string]bool
 	// folded, if not nil, is called after each batch that was committed while
 	// live.
 	folded func()
+	// released, if not nil, is called after a parked commit was folded or
+	// skipped.
+	released func()
 
-	mu   sync.RWMutex // guards file: read-locked while a query runs
-	file *file        // nil while there is none
+	mu sync.RWMutex // guards served: read-locked to take it, not while it is used
+	// served answers queries; nil while there is none. Only the goroutine
+	// that folds changes it, or what is in it.
+	served *instance
+	ended  chan struct{} // closed when nothing is folded any more
 
-	// The rest belongs to the goroutine that folds.
-	fold    fold
-	written domain.Position // in the file
-	limit   int             // of the next batch; after a panic, small ones find the commit
-
+	asks     chan ask        // 1 place
+	noter    chan<- noteTask // takes digests off the fold's way; may be nil
 	progress progress
+	rebuilds rebuilds
+	notes    notes
+}
+
+// ask is a request to the goroutine that folds.
+type ask struct {
+	do    func(context.Context) error
+	reply chan error // 1 place
 }
 
 func newRunner(d definition, c Config) *runner {
-	r := &runner{definition: d, config: c, logger: c.Logger.With("projection", d.name, "version", d.version), wanted: map[string]bool{}, limit: maxBatch}
-	for _, t := range d.types {
-		r.wanted[t] = true
+	r := &runner{
+		definition: d, config: c, logger: c.Logger.With("projection", d.name, "version", d.version),
+		ended: make(chan struct{}), asks: make(chan ask, 1),
 	}
 	r.progress.init(c.Now)
+	r.rebuilds.init()
+	r.notes.init(c.Dir, d)
 	return r
 }
 
-// path is where the file is.
-func (r *runner) path() string {
-	return filepath.Join(r.config.Dir, r.fileName())
-}
+// frozen reports whether the file that serves is one of another version, which
+// nothing can be folded into.
+func (r *runner) frozen() bool { return r.served != nil && r.served.fold == nil }
 
-// open opens the file, a new one if it must be. It holds mu so that no query
-// sees a file that is being judged.
+// open opens the file that is to serve, a new one if it must be.
 func (r *runner) open() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.file != nil {
+	if r.served != nil {
 		return nil
 	}
-	f, pos, err := r.openSound()
-	if err != nil && (damaged(err) || errors.Is(err, errStale)) {
-		r.logger.Warn("projection file is no good; folding a new one from the log", "file", r.fileName(), "reason", err)
-		if err := discard(r.path()); err != nil {
-			return fmt.Errorf("throw %s away: %w", r.path(), err)
-		}
-		f, pos, err = r.openSound()
-	}
+	serve, half, err := r.pick(r.rebuilds.building())
 	if err != nil {
 		return err
 	}
-	fold, err := r.start(f)
-	if err != nil {
-		return errors.Join(fmt.Errorf("start the fold of %s: %w", r.name, err), f.shut())
+	r.put(serve)
+	r.progress.opened(serve.through, r.config.Log.Head(), serve.version)
+	r.progress.setParked(serve.parking.count())
+	if half != nil || r.frozen() {
+		r.rebuilds.begin(r.newJob(false, half))
 	}
-	r.file, r.fold, r.written = f, fold, pos
-	r.progress.opened(pos, r.config.Log.Head())
-	return nil
+	return r.serving()
 }
 
-func (r *runner) openSound() (*file, domain.Position, error) {
-	f, err := openFile(r.path(), r.schema)
-	if err != nil {
-		return nil, domain.Position{}, err
+// put makes an instance the one that serves, and returns the one before.
+func (r *runner) put(in *instance) (before *instance) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, r.served = r.served, in
+	return before
+}
+
+// serving tells the definition which file serves now.
+func (r *runner) serving() error {
+	if r.serve == nil {
+		return nil
 	}
-	pos, err := position(context.Background(), f.writer)
-	if err == nil && pos.Seq > 0 {
-		if unknown := r.config.Log.Check(pos); unknown != nil {
-			err = fmt.Errorf("%w: position %s: %w", errStale, pos, unknown)
-		}
+	if err := r.serve(r.served.file); err != nil {
+		return fmt.Errorf("serve %s: %w", r.served.file.path, err)
 	}
-	if err != nil {
-		return nil, pos, errors.Join(err, f.shut())
-	}
-	return f, pos, nil
+	return nil
 }
 
 // lose throws the file away; open makes a new one.
 func (r *runner) lose() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.file == nil {
+	in := r.put(nil)
+	if in == nil {
 		return nil
 	}
-	_ = r.file.shut() // it is damaged: whatever this says is no news
-	r.file, r.fold = nil, nil
 	r.progress.lost()
-	return discard(r.path())
+	_ = in.file.shut() // it is damaged: whatever this says is no news
+	return discard(in.file.path)
 }
 
+// close closes the file that serves. Nothing may be running any more.
 func (r *runner) close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.file == nil {
-		return nil
-	}
-	f := r.file
-	r.file, r.fold = nil, nil
-	if err := f.shut(); err != nil || r.progress.damageSeen() != nil {
+	in := r.put(nil)
+	err := r.rebuilds.close()
+	if in == nil {
 		return err
 	}
-	return seal(f.path)
+	return errors.Join(err, in.close(in.fold != nil && r.progress.damageSeen(in.file) == nil))
+}
+
+// look takes the file that serves; call its views.Done after use.
+func (r *runner) look() (*file, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.served == nil {
+		return nil, fmt.Errorf("%s: %w", r.name, ErrUnavailable)
+	}
+	r.served.file.views.Add(1)
+	return r.served.file, nil
 }
 
 // view runs a query on a snapshot of the file.
 func (r *runner) view(ctx context.Context, fn func(*snapshot) error) (domain.Position, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.file == nil {
-		return domain.Position{}, fmt.Errorf("%s: %w", r.name, ErrUnavailable)
+	f, err := r.look()
+	if err != nil {
+		return domain.Position{}, err
 	}
-	p, err := r.file.view(ctx, fn)
+	defer f.views.Done()
+	p, err := f.view(ctx, fn)
 	if err != nil && damaged(err) {
-		r.progress.damage(err)
+		r.progress.damage(f, err)
 		return p, fmt.Errorf("%s: %w: %w", r.name, ErrUnavailable, err)
 	}
 	return p, err
@@ -156,6 +159,7 @@ func (r *runner) view(ctx context.Context, fn func(*snapshot) error) (domain.Pos
 // run folds until ctx ends. Whatever stops the fold stops this projection
 // only: for good if this program cannot know what to do, else for a moment.
 func (r *runner) run(ctx context.Context) {
+	defer close(r.ended)
 	defer r.progress.stop()
 	for backoff := minBackoff; ctx.Err() == nil; {
 		before := r.progress.position()
@@ -163,8 +167,13 @@ func (r *runner) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if cause := r.progress.damageSeen(); cause != nil {
+		if errors.Is(err, errAsked) {
+			continue
+		}
+		if cause := r.damageSeen(); cause != nil {
 			err = cause
+		} else if errors.Is(err, context.Canceled) {
+			continue // interrupted by what is no news any more
 		}
 		r.progress.failed(err)
 		if r.config.Observe.Failed != nil {
@@ -173,7 +182,9 @@ func (r *runner) run(ctx context.Context) {
 		switch {
 		case errors.Is(err, domain.ErrUnknownEvent):
 			r.logger.Error("projection stops: this program is too old for the log", "error", err)
-			return
+			r.progress.stop()
+			r.pause(ctx, 0)
+			continue
 		case damaged(err) || errors.Is(err, errStale):
 			r.logger.Warn("projection file is damaged; folding a new one from the log", "error", err)
 			if err := r.lose(); err != nil {
@@ -185,8 +196,39 @@ func (r *runner) run(ctx context.Context) {
 		if r.progress.position().After(before) {
 			backoff = minBackoff
 		}
-		pause(ctx, backoff)
+		r.pause(ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// damageSeen is what a query has met in the file that serves.
+func (r *runner) damageSeen() error {
+	if r.served == nil {
+		return nil
+	}
+	return r.progress.damageSeen(r.served.file)
+}
+
+// errAsked ends follow when there is something to do for others.
+var errAsked = errors.New("asked")
+
+// pause answers requests for a while, or without end if it is 0.
+func (r *runner) pause(ctx context.Context, d time.Duration) {
+	var over <-chan time.Time
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
+	for {
+		select {
+		case a := <-r.asks:
+			r.answer(ctx, a)
+		case <-over:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -200,64 +242,130 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// follow folds batch after batch until something goes wrong.
+// ask has the goroutine that folds do something between two batches.
+func (r *runner) ask(ctx context.Context, do func(context.Context) error) error {
+	a := ask{do: do, reply: make(chan error, 1)}
+	select {
+	case r.asks <- a:
+	case <-r.ended:
+		return fmt.Errorf("%s: %w: it has stopped", r.name, ErrUnavailable)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.progress.interrupt()
+	select {
+	case err := <-a.reply:
+		return err
+	case <-r.ended:
+		select {
+		case err := <-a.reply: // it was done before
+			return err
+		default:
+		}
+		return fmt.Errorf("%s: %w: it has stopped", r.name, ErrUnavailable)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *runner) answer(ctx context.Context, a ask) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			r.logger.Error("panic in a projection", "reason", reason, "stack", string(debug.Stack()))
+			a.reply <- fmt.Errorf("panic: %v", reason)
+		}
+	}()
+	a.reply <- a.do(ctx)
+}
+
+// follow folds batch after batch until something goes wrong, or it is asked
+// something.
 func (r *runner) follow(ctx context.Context) (err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			r.limit = 1
+			if r.served != nil {
+				r.served.limit = 1
+			}
 			r.logger.Error("panic in a fold", "reason", reason, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic in the fold of %s: %v", r.name, reason)
 		}
 	}()
-	if err := r.open(); err != nil {
+	for {
+		select {
+		case a := <-r.asks:
+			r.answer(ctx, a)
+		default:
+		}
+		if err := r.open(); err != nil {
+			return err
+		}
+		if !r.frozen() {
+			break
+		}
+		r.pause(ctx, time.Second) // a rebuild will ask for the swap
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if err := r.served.resume(ctx); err != nil {
 		return err
 	}
-	if r.written, err = position(ctx, r.file.writer); err != nil {
-		return err
-	}
-	r.fold.published() // of a batch that was committed before a panic
-	r.progress.resume(r.written, r.config.Log.Head())
-	ctx, cancel := r.progress.watch(ctx)
+	r.progress.resume(r.served.through, r.config.Log.Head())
+	ctx, cancel := r.progress.watch(ctx, r.served.file)
 	defer cancel()
 	for {
+		if len(r.asks) > 0 {
+			return errAsked
+		}
 		r.caughtUp()
-		commits, err := r.config.Log.Next(ctx, r.progress.position().Seq, r.limit)
+		in := r.served
+		commits, err := r.config.Log.Next(ctx, in.through.Seq, r.notes.cut(in, r.progress.isLive()))
 		if err != nil {
+			if len(r.asks) > 0 {
+				return errAsked
+			}
 			return fmt.Errorf("follow the log: %w", err)
 		}
-		if err := gapless(r.progress.position().Seq, commits); err != nil {
+		if err := gapless(in.through.Seq, commits); err != nil {
 			return err
 		}
-		if good, err := r.batch(commits); err != nil {
-			if good > 0 { // stop right before the one that doesn't fold
-				_, again := r.batch(commits[:good])
-				err = errors.Join(err, again)
-			}
+		if err := r.fold(in, commits); err != nil {
 			return err
 		}
-		full := len(commits) == r.limit
-		r.limit = min(2*r.limit, maxBatch)
+		full := len(commits) == in.limit
+		in.limit = min(2*in.limit, maxBatch)
 		if !full && len(commits) < smallBatch && r.progress.isLive() {
-			if err := r.progress.linger(ctx); err != nil {
+			if err := r.progress.linger(ctx); err != nil && len(r.asks) == 0 {
 				return err
 			}
 		}
 	}
 }
 
-// gapless returns an error, which wraps domain.ErrCorrupt, for commits that
-// don't follow each other: a fold with a gap would be wrong for ever.
-func gapless(after uint64, commits []*domain.Commit) error {
-	for _, c := range commits {
-		if after++; c.Position.Seq != after {
-			return fmt.Errorf("%w: commit %d follows commit %d", domain.ErrCorrupt, c.Position.Seq, after-1)
+// fold folds a batch into the file that serves and tells who wants to know.
+func (r *runner) fold(in *instance, commits []*domain.Commit) error {
+	started, before, written := r.config.Now(), in.through, in.written
+	r.progress.folding(commits[0])
+	events, err := in.advance(commits)
+	if in.through != before {
+		r.progress.setParked(in.parking.count())
+		r.progress.advance(in.through, events)
+		live := r.progress.isLive()
+		if in.written != written && r.folded != nil && live {
+			r.folded()
+		}
+		if live {
+			r.note(in)
+		}
+		if r.config.Observe.Folded != nil {
+			r.config.Observe.Folded(r.name, int(in.through.Seq-before.Seq), events, r.config.Now().Sub(started))
 		}
 	}
-	return nil
+	return err
 }
 
 // caughtUp makes the projection live once it has what was in the log when its
-// file was opened. Files of other versions have then had their day.
+// file was opened. Other files have then had their day.
 func (r *runner) caughtUp() {
 	if !r.progress.catchUp() {
 		return
@@ -265,105 +373,7 @@ func (r *runner) caughtUp() {
 	if r.folded != nil {
 		r.folded()
 	}
-	if err := r.dropOld(); err != nil {
+	if err := r.dropOld(r.served.file.path, r.rebuilds.building()); err != nil {
 		r.logger.Warn("old projection files stay", "error", err)
 	}
-}
-
-func (r *runner) dropOld() error {
-	names, err := filepath.Glob(filepath.Join(r.config.Dir, r.name+"-v*.db"))
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, name := range names {
-		if name != r.path() {
-			errs = append(errs, discard(name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// batch folds commits and makes them and the new position visible together, or
-// leaves all as it was. It returns how many were good.
-func (r *runner) batch(commits []*domain.Commit) (good int, err error) {
-	started := r.config.Now()
-	r.progress.folding(commits[0])
-	defer func() {
-		// Also on the way of a panic: the transaction must not stay open.
-		if r.file.open {
-			err = errors.Join(err, r.file.rollback(), r.fold.forget())
-		}
-	}()
-	events, touched := 0, false
-	for i, c := range commits {
-		events += len(c.Events)
-		did, err := r.apply(c)
-		if err != nil {
-			return i, fmt.Errorf("fold commit %s: %w", c.Position, err)
-		}
-		touched = touched || did
-	}
-	last := commits[len(commits)-1].Position
-	if touched || last.Seq-r.written.Seq >= maxUnwritten {
-		if err := r.fold.flush(); err != nil {
-			return 0, fmt.Errorf("fold up to %s: %w", last, err)
-		}
-		r.config.step(r.name, stepFolded)
-		if err := r.file.commit(last); err != nil {
-			return 0, fmt.Errorf("commit %s: %w", last, err)
-		}
-		r.written = last
-		r.config.step(r.name, stepCommitted)
-		r.fold.published()
-	}
-	r.file.stretch.Store(&stretch{from: r.written, to: last})
-	r.progress.advance(last, events)
-	if touched && r.folded != nil && r.progress.isLive() {
-		r.folded()
-	}
-	if r.config.Observe.Folded != nil {
-		r.config.Observe.Folded(r.name, len(commits), events, r.config.Now().Sub(started))
-	}
-	return len(commits), nil
-}
-
-// apply folds a commit and reports whether it was of any interest. Types that
-// the projection doesn't ask for are passed by, known or not: a program that
-// comes to need one has a new version of the fold, which starts from the
-// beginning.
-func (r *runner) apply(c *domain.Commit) (bool, error) {
-	if c.Message != nil { // an opaque message of somebody else's
-		return false, nil
-	}
-	interesting := r.wants != nil && r.wants(c)
-	for i := 0; !interesting && i < len(c.Events); i++ {
-		interesting = r.wanted[c.Events[i].Type]
-	}
-	if !interesting {
-		return false, nil
-	}
-	if err := r.file.begin(); err != nil {
-		return false, err
-	}
-	if err := r.file.learn(c.Position); err != nil {
-		return false, err
-	}
-	if err := r.fold.commit(c); err != nil {
-		return false, err
-	}
-	for i := range c.Events {
-		e := &c.Events[i]
-		if !r.wanted[e.Type] {
-			continue
-		}
-		p, err := e.Payload()
-		if err != nil {
-			return false, err
-		}
-		if err := r.fold.apply(c, e, p); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
 }

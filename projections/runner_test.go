@@ -87,36 +87,6 @@ func TestAPanicInAFoldStopsThatProjectionForAMoment(t *testing.T) {
 	}
 }
 
-// A commit that always panics holds up only what comes after it.
-func TestAFoldStopsRightBeforeTheCommitThatPanics(t *testing.T) {
-	shop := newShop(t)
-	shop.open("b1")
-	shop.product("b1", "p1", 10, 5)
-	for range 20 {
-		shop.adjust("b1", "p1", 1)
-	}
-	bad := shop.adjust("b1", "p1", 1).Position
-	shop.adjust("b1", "p1", 1)
-	c := config(t.TempDir(), shop.log)
-	if err := c.defaults(); err != nil {
-		t.Fatal(err)
-	}
-	d := inventoryDefinition()
-	start := d.start
-	d.start = func(f *file) (fold, error) {
-		fold, err := start(f)
-		return panicky{fold, bad}, err
-	}
-	r := alone(t, d, c)
-	before := domain.Position{Epoch: bad.Epoch, Seq: bad.Seq - 1}
-	if err := r.progress.wait(t.Context(), before); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.progress.position().Seq; got != before.Seq {
-		t.Errorf("the fold is at %d, want %d, right before the commit that panics", got, before.Seq)
-	}
-}
-
 // alone runs one projection until the test ends.
 func alone(t *testing.T, d definition, c Config) *runner {
 	r := newRunner(d, c)
@@ -134,18 +104,6 @@ func alone(t *testing.T, d definition, c Config) *runner {
 		}
 	})
 	return r
-}
-
-type panicky struct {
-	fold
-	at domain.Position
-}
-
-func (p panicky) commit(c *domain.Commit) error {
-	if c.Position == p.at {
-		panic("broken by the test")
-	}
-	return p.fold.commit(c)
 }
 
 // A full disk stops a fold; when there is room again it goes on by itself.

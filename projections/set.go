@@ -17,6 +17,7 @@ type Set struct {
 	byName  map[string]*runner
 	users   *directory
 	alerter *alerter
+	noter   chan noteTask // 1 place
 	courier *courier
 }
 
@@ -45,24 +46,30 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of the projections: %w", err)
 	}
-	s := &Set{config: c, byName: map[string]*runner{}, users: newDirectory()}
+	if err := os.RemoveAll(scratchDir(c.Dir)); err != nil {
+		return nil, fmt.Errorf("delete scratch files: %w", err)
+	}
+	s := &Set{config: c, byName: map[string]*runner{}, users: newDirectory(), noter: make(chan noteTask, 1)}
 	for _, d := range definitions(c, s.users) {
 		r := newRunner(d, c)
+		r.noter = s.noter
 		s.runners = append(s.runners, r)
 		s.byName[d.name] = r
 	}
 	s.alerter = newAlerter(c, s.byName[Alerts])
 	s.byName[Alerts].folded = s.alerter.wake
+	s.byName[Alerts].released = s.alerter.rewind
 	if c.Commands != nil {
 		s.courier = newCourier(c, s.byName[Transfers])
 		s.byName[Transfers].folded = s.courier.wake
+		s.byName[Transfers].released = s.courier.rewind
 	}
 	errs := make([]error, len(s.runners))
 	var wg sync.WaitGroup
 	for i, r := range s.runners { // in parallel: a check reads all of a file
 		wg.Go(func() {
 			if errs[i] = ctx.Err(); errs[i] == nil {
-				errs[i] = r.open()
+				errs[i] = errors.Join(r.notes.load(c.Log), r.open())
 			}
 		})
 	}
@@ -76,15 +83,21 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 // Run folds the log until ctx ends, and returns nil then. It may be called
 // once.
 func (s *Set) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
+	var wg, last sync.WaitGroup
+	slots := make(chan struct{}, s.config.Rebuilds)
 	for _, r := range s.runners {
 		wg.Go(func() { r.run(ctx) })
+		wg.Go(func() { r.runRebuilds(ctx, slots) })
 	}
 	wg.Go(func() { s.alerter.run(ctx) })
 	if s.courier != nil {
 		wg.Go(func() { s.courier.run(ctx) })
 	}
+	done := make(chan struct{})
+	last.Go(func() { s.noteDigests(ctx, done) })
 	wg.Wait()
+	close(done)
+	last.Wait()
 	return nil
 }
 
@@ -117,8 +130,10 @@ func (s *Set) Status() []Status {
 	all := make([]Status, len(s.runners))
 	head := s.config.Log.Head()
 	for i, r := range s.runners {
-		all[i].Name, all[i].Version = r.name, r.version
+		all[i].Name = r.name
 		r.progress.status(&all[i], head)
+		r.rebuilds.status(&all[i], head)
+		all[i].Digest = r.notes.last()
 	}
 	return all
 }
@@ -163,7 +178,7 @@ func (s *Set) view(ctx context.Context, projection string, fn func(*snapshot) er
 func (s *Set) Digest(ctx context.Context, projection string) (string, domain.Position, error) {
 	digest := ""
 	p, err := s.view(ctx, projection, func(v *snapshot) (err error) {
-		digest, err = v.digest(ctx)
+		digest, err = v.digest(ctx, nil)
 		return err
 	})
 	return digest, p, err

@@ -228,6 +228,8 @@ type running struct {
 	*Set
 	t    testing.TB
 	stop func() // ends Run; called once
+	// rebuilt has one place; it tells that some rebuild has ended.
+	rebuilt chan struct{}
 }
 
 func config(dir string, log *memlog) Config {
@@ -241,10 +243,28 @@ func run(t testing.TB, c Config) *running {
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
+	return runSet(t, s)
+}
+
+// runSet runs a Set until the test ends.
+func runSet(t testing.TB, s *Set) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{Set: s, t: t, rebuilt: make(chan struct{}, 1)}
+	for _, runner := range s.runners {
+		told := runner.config.Observe.Rebuilt
+		runner.config.Observe.Rebuilt = func(projection string, b Rebuild) {
+			if told != nil {
+				told(projection, b)
+			}
+			select {
+			case r.rebuilt <- struct{}{}:
+			default:
+			}
+		}
+	}
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	r := &running{Set: s, t: t}
 	stopped := false
 	r.stop = func() {
 		if stopped {
@@ -258,6 +278,22 @@ func run(t testing.TB, c Config) *running {
 	}
 	t.Cleanup(func() { r.close() })
 	return r
+}
+
+// finish waits until a projection has no rebuild under way, and returns the
+// last.
+func (r *running) finish(projection string) Rebuild {
+	r.t.Helper()
+	for {
+		if s := r.status(projection); s.Rebuild == nil && s.LastRebuild != nil {
+			return *s.LastRebuild
+		}
+		select {
+		case <-r.rebuilt:
+		case <-r.t.Context().Done():
+			r.t.Fatal("the rebuild doesn't end")
+		}
+	}
 }
 
 func (r *running) close() {
@@ -312,6 +348,18 @@ func (r *running) pending() int64 {
 		r.t.Fatalf("count pending: %v", err)
 	}
 	return n
+}
+
+// status is that of one projection.
+func (r *running) status(projection string) Status {
+	r.t.Helper()
+	for _, s := range r.Status() {
+		if s.Name == projection {
+			return s
+		}
+	}
+	r.t.Fatalf("no status of %s", projection)
+	return Status{}
 }
 
 func (r *running) digests() map[string]string {

@@ -43,6 +43,11 @@ CREATE TABLE products (
 CREATE TABLE stock_values (branch TEXT NOT NULL, currency TEXT NOT NULL, minor INTEGER NOT NULL, PRIMARY KEY (branch, currency)) WITHOUT ROWID;
 `,
 		types: []string{domain.TypeTransactionCreated, domain.TypeTransactionStatusChanged, domain.TypeInventoryUpdated, domain.TypeProductUpdated},
+		// Sums are the same in any order; products and sales are not.
+		keys: func(c *domain.Commit, add func(string)) {
+			productKeys(c, add)
+			transactionKeys(c, add)
+		},
 		start: func(f *file) (fold, error) {
 			s := &stats{file: f, created: newBulk(f.writer, "INSERT INTO sales", 5)}
 			s.hours = newTable(s.loadHour, s.storeHour)

@@ -30,6 +30,7 @@ CREATE TABLE changes (
 ) WITHOUT ROWID;
 `,
 		types: []string{domain.TypeTransactionCreated, domain.TypeTransactionStatusChanged},
+		keys:  transactionKeys,
 		start: func(f *file) (fold, error) {
 			return &transactions{file: f, created: newBulk(f.writer, "INSERT INTO transactions", 12)}, nil
 		},

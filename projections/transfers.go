@@ -34,6 +34,13 @@ CREATE INDEX pending_pos ON pending (pos, command);
 			domain.TypeTransferReceived, domain.TypeTransferWithdrawn, domain.TypeTransferReturned,
 		},
 		wants: bySystem,
+		keys: func(c *domain.Commit, add func(string)) { // two branches' streams make one row
+			for i := range c.Events {
+				if id := domain.TouchedTransfer(&c.Events[i]); id != "" {
+					add("transfer/" + id)
+				}
+			}
+		},
 		start: func(f *file) (fold, error) {
 			t := &transfers{file: f}
 			t.rows = newTable(t.load, t.store)

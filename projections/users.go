@@ -21,10 +21,8 @@ CREATE TABLE users (
 ) WITHOUT ROWID;
 `,
 		types: []string{domain.TypeUserUpdated},
-		start: func(f *file) (fold, error) {
-			u := &users{file: f, directory: d}
-			return u, u.load()
-		},
+		start: func(f *file) (fold, error) { return &users{file: f, directory: d}, nil },
+		serve: d.serve,
 	}
 }
 
@@ -58,31 +56,16 @@ func (u *users) forget() error {
 }
 
 func (u *users) published() {
-	u.directory.put(u.staged)
+	u.directory.put(u.file, u.staged)
 	u.staged = u.staged[:0]
-}
-
-// load fills the directory from the file.
-func (u *users) load() error {
-	var all []knownUser
-	if err := u.file.writer.query(context.Background(), func(r row) error {
-		user, err := readUser(r)
-		all = append(all, knownUser{r.int(5), domain.User{
-			ID: user.UserID, Known: true, Role: user.Role, Branches: user.Branches, Disabled: user.Disabled, Name: user.Name,
-		}})
-		return err
-	}, "SELECT "+userColumns+", pos FROM users"); err != nil {
-		return err
-	}
-	u.directory.put(all)
-	return nil
 }
 
 // directory is what the log says of users, in memory: one entry for each that
 // the API has set.
 type directory struct {
-	mu    sync.RWMutex // guards users
+	mu    sync.RWMutex // guards users and from
 	users map[string]*knownUser
+	from  *file // the file that serves
 }
 
 type knownUser struct {
@@ -92,11 +75,43 @@ type knownUser struct {
 
 func newDirectory() *directory { return &directory{users: map[string]*knownUser{}} }
 
-// put takes over what is newer than what it has: a file that is folded again
-// must not give anybody the rights of long ago.
-func (d *directory) put(users []knownUser) {
+// serve fills the directory from the file that serves from now on. What is known
+// of later than the file is stays: a file that is folded again must not give
+// anybody the rights of long ago.
+func (d *directory) serve(f *file) error {
+	users := map[string]*knownUser{}
+	if err := f.writer.query(context.Background(), func(r row) error {
+		user, err := readUser(r)
+		users[user.UserID] = &knownUser{r.int(5), domain.User{
+			ID: user.UserID, Known: true, Role: user.Role, Branches: user.Branches, Disabled: user.Disabled, Name: user.Name,
+		}}
+		return err
+	}, "SELECT "+userColumns+", pos FROM users"); err != nil {
+		return err
+	}
+	at, err := position(context.Background(), f.writer)
+	if err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for id, known := range d.users {
+		if u := users[id]; known.pos > key(at) && (u == nil || known.pos > u.pos) {
+			users[id] = known
+		}
+	}
+	d.users, d.from = users, f
+	return nil
+}
+
+// put takes over what was folded into the file that serves, and is newer than
+// what is known.
+func (d *directory) put(f *file, users []knownUser) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f != d.from {
+		return
+	}
 	for _, u := range users {
 		if known := d.users[u.ID]; known == nil || u.pos > known.pos {
 			d.users[u.ID] = &u

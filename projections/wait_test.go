@@ -114,7 +114,7 @@ func TestIdentityNeverGoesBack(t *testing.T) {
 	d := newDirectory()
 	token := domain.Identity{UserID: "u1", Role: domain.RoleStaff}
 	put := func(pos int64, role string) {
-		d.put([]knownUser{{pos, domain.User{ID: "u1", Known: true, Role: role}}})
+		d.put(nil, []knownUser{{pos, domain.User{ID: "u1", Known: true, Role: role}}})
 	}
 	put(7, domain.RoleManager)
 	put(3, domain.RoleAdmin)
@@ -130,7 +130,7 @@ func TestIdentityNeverGoesBack(t *testing.T) {
 // The position of an answer is that of the rows in it, also if the fold goes on
 // between the two being read.
 func TestAnAnswerIsNotAtThePositionOfLaterRows(t *testing.T) {
-	f, err := openFile(t.TempDir()+"/x.db", "CREATE TABLE x (id INTEGER PRIMARY KEY);")
+	f, err := openFile(t.TempDir()+"/x.db", "CREATE TABLE x (id INTEGER PRIMARY KEY);", false)
 	if err != nil {
 		t.Fatal(err)
 	}
