@@ -39,7 +39,7 @@ var plainCodec = len(namespaces)
 func (s *sockets) newPlain(a *App) (*plainws.Server, error) {
 	return plainws.New(plainws.Config{
 		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
-		AllowOrigin: s.originAllowed, Refuse: refusePlain, Logger: a.logger,
+		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Refuse: refusePlain, Logger: a.logger,
 		Observer: plainws.Observer{
 			Refused: func(reason string) { a.metrics.Refused(telemetry.ProtocolWebSocket, reason) },
 			Closed: func(code websocket.StatusCode, reason string) {

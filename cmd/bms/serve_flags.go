@@ -52,7 +52,7 @@ func serveFlags() (*flagSet, *serveConfig) {
 	define(f, &c.pingInterval, "ping-interval", "25s", parseDuration, "Engine.IO heartbeat: `time` between pings")
 	define(f, &c.pingTimeout, "ping-timeout", "20s", parseDuration, "Engine.IO heartbeat: `time` to wait for the answer")
 	define(f, &c.maxPayload, "max-payload", "1MB", parseSize, "`size` of one inbound message or polling body")
-	define(f, &c.compressFrom, "compress-from", "off", orOff(parseSize), "`size` from which messages to Socket.IO clients over WebSocket are compressed (permessage-deflate)")
+	define(f, &c.compressFrom, "compress-from", "off", orOff(parseSize), "`size` from which messages over WebSockets are compressed (permessage-deflate)")
 	define(f, &c.roomIdle, "room-idle", "5m", parseDuration, "`time` after which an empty room is cleaned up")
 	define(f, &c.alertsRepeat, "alerts-repeat", "every", oneOf("every", "escalation"), "`which` low-stock changes alert: every, each that leaves too little; escalation, only crossing and worsening")
 	f.BoolVar(&c.dev, "dev", false, "for a machine of your own: make a signing key in the data folder, allow localhost origins")

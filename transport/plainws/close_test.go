@@ -156,7 +156,7 @@ func Test_drain_without_clients_returns_at_once_and_with_stuck_ones_when_told(t 
 
 func Test_config_errors_name_the_field(t *testing.T) {
 	for name, c := range map[string]Config{
-		"PingInterval": {PingInterval: -1}, "MaxPayload": {MaxPayload: -1}, "ControlBytes": {ControlBytes: -1},
+		"PingInterval": {PingInterval: -1}, "MaxPayload": {MaxPayload: -1}, "ControlBytes": {ControlBytes: -1}, "CompressFrom": {CompressFrom: -1},
 	} {
 		if _, err := New(c); err == nil || err.Error() != "plainws: Config."+name+" is negative" {
 			t.Errorf("error %v, want one that names %s", err, name)

@@ -27,6 +27,12 @@ type Config struct {
 	// 1,000,000.
 	MaxPayload int
 
+	// CompressFrom is from how many bytes on a message to a client that offers
+	// permessage-deflate is compressed; such clients may compress what they
+	// send, and MaxPayload is then of what comes out. Zero means that nothing
+	// is compressed.
+	CompressFrom int
+
 	// SendBuffer bounds what the kernel buffers for one connection, in bytes
 	// (SO_SNDBUF). Zero leaves it to the kernel.
 	SendBuffer int
@@ -115,6 +121,9 @@ func (c *Config) setDefaults() error {
 		if *n.value == 0 {
 			*n.value = n.zero
 		}
+	}
+	if c.CompressFrom < 0 {
+		return errors.New("plainws: Config.CompressFrom is negative")
 	}
 	if c.MessageRate == 0 {
 		c.MessageRate = 200

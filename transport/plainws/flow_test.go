@@ -226,3 +226,29 @@ type panicking struct{}
 func (panicking) Op(string, []json.RawMessage, func(any)) { panic("a mistake") }
 func (panicking) Closed(string)                           { panic("a mistake") }
 func (panicking) Next([][]byte, int) [][]byte             { panic("a mistake") }
+
+func Test_long_messages_are_compressed_for_clients_that_can(t *testing.T) {
+	source := &backlog{}
+	bubble(t, Config{CompressFrom: 100}, func() Session { return Session{Source: source, Receiver: echo{}} }, func(r *rig, conns <-chan *Conn) {
+		source.put("short", long(10_000))
+		r.connect().want("short", long(10_000)) // can't
+		<-conns
+		synctest.Wait() // the first one asks no more
+
+		source.put("short", long(10_000))
+		conn, answer, err := websocket.Dial(context.Background(), "ws://server/", &websocket.DialOptions{
+			HTTPClient: r.client, CompressionMode: websocket.CompressionNoContextTakeover,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.t.Cleanup(func() { _ = conn.CloseNow() })
+		if answer.Header.Get("Sec-WebSocket-Extensions") == "" {
+			t.Error("no extension agreed on")
+		}
+		can := &ws{r.t, conn}
+		can.want("short", long(10_000))
+		can.write(`{"op":"x","id":1,"args":["` + long(5000) + `"]}`)
+		can.want(`{"type":"ack","id":1,"data":{"args":["` + long(5000) + `"],"op":"x"}}`)
+	})
+}

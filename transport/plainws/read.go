@@ -63,7 +63,7 @@ func (c *Conn) readMessages() error {
 		case op != wsframe.OpText:
 			c.end(StatusProtocolError, ReasonProtocolError, "a binary message")
 		default:
-			c.handle(data)
+			_ = wsframe.Aside(func() error { c.handle(data); return nil })
 		}
 	}
 }

@@ -191,7 +191,7 @@ func (c *ws) want(texts ...string) {
 	for _, want := range texts {
 		typ, got, err := c.conn.Read(context.Background())
 		if err != nil || typ != websocket.MessageText || string(got) != want {
-			c.t.Fatalf("message %q, %v, want %q", got, err, want)
+			c.t.Fatalf("message %.80q of %d bytes, %v, want %.80q of %d", got, len(got), err, want, len(want))
 		}
 	}
 }

@@ -14,8 +14,9 @@ import (
 
 // Server serves plain WebSockets.
 type Server struct {
-	config Config
-	start  time.Time // the zero of Conn's times
+	config   Config
+	start    time.Time         // the zero of Conn's times
+	deflater *wsframe.Deflater // nil: no compression
 
 	ctx     context.Context // ends with the server; for Handler.Connect
 	cancel  context.CancelFunc
@@ -32,6 +33,9 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, start: time.Now(), conns: map[*Conn]struct{}{}}
+	if c.CompressFrom > 0 {
+		s.deflater = wsframe.NewDeflater(c.CompressFrom)
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -71,7 +75,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, h Handler) {
 	}
 	o := wsframe.Options{
 		ReadLimit: int64(s.config.MaxPayload), SendBuffer: s.config.SendBuffer, WriteTimeout: s.config.WriteTimeout,
-		OnPing: c.ping, OnPong: c.alive, ProtocolErrorCode: StatusProtocolError,
+		Deflater: s.deflater, OnPing: c.ping, OnPong: c.alive, ProtocolErrorCode: StatusProtocolError,
 	}
 	if session.Subprotocol != "" {
 		o.Subprotocols = []string{session.Subprotocol}
