@@ -65,7 +65,7 @@ func signedFor(tb testing.TB, life time.Duration, user, role string, branches ..
 	tb.Helper()
 	now := time.Now()
 	token, err := auth.Sign([]byte(testSecret), auth.Grant{
-		Identity: domain.Identity{UserID: user, Role: role, Branches: branches}, IssuedAt: now, ExpiresAt: now.Add(life),
+		Identity: domain.Identity{UserID: user, Role: role, Branches: branches}, IssuedAt: now.Add(-time.Hour), ExpiresAt: now.Add(life),
 	})
 	if err != nil {
 		tb.Fatal(err)
