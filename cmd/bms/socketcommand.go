@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,9 +101,8 @@ func readCommand(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 			wrong = append(wrong, domain.FieldError{Field: key, Message: "is not known here"})
 		}
 	}
-	if _, cmd.Keyed = members["commandId"]; cmd.Keyed && !httpapi.ValidKey(cmd.ID) {
-		wrong = append(wrong, domain.FieldError{Field: "commandId", Message: "must be 1 to 255 printable ASCII characters"})
-	}
+	_, cmd.Keyed = members["commandId"]
+	wrong = appendKey(wrong, cmd)
 	if cmd.Type == domain.CommandAckNotifications {
 		wrong = append(wrong, domain.FieldError{Field: "type", Message: "is done by notifications:ack"})
 	}
@@ -111,19 +112,24 @@ func readCommand(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 	return withBody(cmd, members["body"])
 }
 
-// readSync reads {branchId, deviceId, fromSeq, operations}: a command whose
-// body has the branch in it. It needs no id of its own: each operation of a
-// device takes effect once.
+// readSync reads {branchId, commandId?, deviceId, fromSeq, operations}: a
+// command whose body has branch and id in it.
 func readSync(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 	cmd := domain.Command{Type: domain.CommandSubmitSync}
 	members, no := membersOf(raw)
 	if no != nil {
 		return cmd, no
 	}
-	if wrong := appendString(nil, "branchId", members["branchId"], &cmd.BranchID); len(wrong) > 0 {
+	wrong := appendString(nil, "branchId", members["branchId"], &cmd.BranchID)
+	id, keyed := members["commandId"]
+	if cmd.Keyed = keyed; keyed {
+		wrong = appendString(wrong, "commandId", id, &cmd.ID)
+	}
+	if wrong = appendKey(wrong, cmd); len(wrong) > 0 {
 		return cmd, domain.Invalid(wrong...)
 	}
 	delete(members, "branchId")
+	delete(members, "commandId")
 	body, err := json.Marshal(members)
 	if err != nil { // they have been JSON
 		return cmd, oneObject()
@@ -131,12 +137,34 @@ func readSync(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 	return withBody(cmd, body)
 }
 
+// membersOf reads an object, which must not have a member twice.
 func membersOf(raw json.RawMessage) (map[string]json.RawMessage, *domain.Rejection) {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(raw, &members) != nil || members == nil {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
 		return nil, oneObject()
 	}
+	members := map[string]json.RawMessage{}
+	for dec.More() {
+		key, err := dec.Token()
+		name, ok := key.(string)
+		var value json.RawMessage
+		if err != nil || !ok || dec.Decode(&value) != nil {
+			return nil, oneObject()
+		}
+		if _, twice := members[name]; twice {
+			return nil, domain.Invalid(domain.FieldError{Field: fmt.Sprintf("%.64s", name), Message: "is there twice"})
+		}
+		members[name] = value
+	}
 	return members, nil
+}
+
+// appendKey checks a client's id.
+func appendKey(wrong []domain.FieldError, cmd domain.Command) []domain.FieldError {
+	if cmd.Keyed && !httpapi.ValidKey(cmd.ID) {
+		wrong = append(wrong, domain.FieldError{Field: "commandId", Message: "must be 1 to 255 printable ASCII characters"})
+	}
+	return wrong
 }
 
 // appendString reads a member that must be a string.
