@@ -77,6 +77,7 @@ func (s *stage) send(ctx context.Context, client *http.Client, method, path, key
 			a.status, a.body, a.end = status, answer, s.clock()
 			return a, nil
 		}
+		client.CloseIdleConnections() // or the node waits for those that were never used
 		select {
 		case <-next:
 		case <-ctx.Done():
@@ -351,6 +352,7 @@ func linearRound(t *testing.T, seed uint64) {
 	if t.Failed() {
 		return
 	}
+	client.CloseIdleConnections()
 	s.restart()
 	for _, one := range done {
 		a, err := s.send(ctx, client, one.method, one.path, one.key, one.body)
@@ -361,6 +363,7 @@ func linearRound(t *testing.T, seed uint64) {
 	for _, shop := range shops {
 		s.checkShop(client, shop)
 	}
+	client.CloseIdleConnections()
 }
 
 // sendTogether sends a command several times at once.
