@@ -57,6 +57,7 @@ func (k *checkpoints) run(stop <-chan struct{}) {
 			k.checkpoint()
 		case <-flush:
 			if k.dirty.Swap(false) {
+				k.hook("syncing")
 				if err := syncFile(k.wal); err != nil {
 					k.dirty.Store(true)
 					k.logger.Error("bring relaxed commits to disk", "error", err)

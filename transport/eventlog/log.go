@@ -61,8 +61,8 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 }
 
 // openHooked is Open with a function that the writer calls between its steps:
-// "planning", "begun", "inserted", "durable", "flushed", and the
-// checkpointer after "synced".
+// "planning", "begun", "inserted", "durable", "flushed", and by the
+// checkpointer before "syncing" and after "synced".
 func openHooked(ctx context.Context, config Config, hook func(step string)) (*Log, error) {
 	config, err := config.withDefaults()
 	if err != nil {
