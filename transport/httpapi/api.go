@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -27,9 +28,9 @@ type api struct {
 	refusals *refusals
 	// methods are the methods of the routes, for Allow.
 	methods []string
-	// document is the OpenAPI document, asyncDocument the AsyncAPI one, and
-	// typeScript the types of all events.
-	document, asyncDocument, typeScript []byte
+	// documents are made when the first is asked for: that takes longer than
+	// all else at a node's start.
+	documents func() (*documents, error)
 }
 
 // New makes the handler of the whole API. The error names the field of Config
@@ -47,16 +48,7 @@ func New(cfg Config) (http.Handler, error) {
 		a.tracer = cfg.Tracing.Tracer("bms/transport/httpapi")
 	}
 	routes := a.routes()
-	document, err := newDocument(cfg.Version, routes)
-	if err != nil {
-		return nil, err
-	}
-	a.document = document
-	words := newVocabulary()
-	if a.asyncDocument, err = newAsyncDocument(cfg.Version, words); err != nil {
-		return nil, err
-	}
-	a.typeScript = newTypeScript(cfg.Version, words)
+	a.documents = sync.OnceValues(func() (*documents, error) { return newDocuments(cfg.Version, routes) })
 	for _, route := range routes {
 		a.mux.Handle(route.method+" "+route.path, a.serve(route.handle))
 	}

@@ -256,7 +256,6 @@ func (d *asyncDocument) addLog() {
 	c := d.channel("log", object{
 		"address": nil, "title": "The log",
 		"description": "Every event in order, an envelope a line, as `bms log --follow` prints it. GET /api/events gives those that one may see.",
-		"servers":     []any{},
 	})
 	var events []any
 	for _, e := range d.events {
@@ -267,14 +266,6 @@ func (d *asyncDocument) addLog() {
 		events = append(events, c.message(messageKey(e.eventType), m))
 	}
 	c.send("events", "What happened", events...)
-	delete(d.channels["log"].(object), "servers")
-}
-
-// asyncapi answers with the document.
-func (a *api) asyncapi(w http.ResponseWriter, _ *http.Request) error {
-	w.Header()["Content-Type"] = jsonType
-	writeBody(w, http.StatusOK, a.asyncDocument)
-	return nil
 }
 
 // sortedSchemas are the names of the vocabulary's schemas.

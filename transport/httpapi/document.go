@@ -24,6 +24,7 @@ type document struct {
 // pathParams say what an id in a path is.
 var pathParams = map[string]string{
 	"b": "The branch's id", "p": "The product's id", "t": "The transaction's id", "id": "The transfer's id", "u": "The user's id", "sid": "The connection's sid",
+	"name": "The projection's name", "pos": "The parked commit's position",
 }
 
 // pathFields are the fields of bodies that a path gives.
@@ -87,6 +88,8 @@ func (d *document) add(route routeEntry) {
 				schema = &huma.Schema{Type: huma.TypeString}
 			case "id":
 				schema.Pattern = patternTransfer
+			case "pos":
+				schema = positionOf()
 			}
 			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Description: pathParams[name], Schema: schema})
 		}
@@ -169,6 +172,8 @@ func (d *document) addProblems(op *huma.Operation, route routeEntry) {
 		statuses = []int{400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503}
 	case route.tag == "queries":
 		statuses = []int{400, 401, 403, 404, 500, 503}
+	case route.method == http.MethodPost:
+		statuses = []int{400, 401, 403, 404, 409, 500, 503}
 	case route.roles != "":
 		statuses = []int{400, 401, 403, 404, 500, 503}
 	case route.path == "/readyz":
@@ -219,10 +224,4 @@ func (p param) describe() *huma.Schema {
 	default:
 		return &huma.Schema{Type: huma.TypeString, Enum: p.enum, Default: p.def}
 	}
-}
-
-func (a *api) openapi(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "application/json")
-	writeBody(w, http.StatusOK, a.document)
-	return nil
 }

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"fmt"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -228,11 +227,4 @@ func (t *typescript) typed(s *huma.Schema) string {
 		typed += " | null"
 	}
 	return typed
-}
-
-// types answers with /events.d.ts.
-func (a *api) types(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	writeBody(w, http.StatusOK, a.typeScript)
-	return nil
 }
