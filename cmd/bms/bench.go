@@ -31,8 +31,8 @@ func benchCommand() (*flagSet, runFunc) {
 	f.StringVar(&c.load.Issuer, "jwt-issuer", "", "`iss` of the tokens")
 	f.StringVar(&c.load.Audience, "jwt-audience", "", "`aud` of the tokens")
 	define(f, &c.load.Sockets, "sockets", "100", parseCount, "`number` of sockets, each a user of its own")
-	define(f, &c.load.Transport, "transport", bench.WebSocket, oneOf(bench.WebSocket, bench.Polling, bench.Upgrade, bench.Mixed),
-		"`how` the sockets connect: websocket; polling; upgrade, from the one to the other as stock clients do; mixed, the three by turns")
+	define(f, &c.load.Transport, "transport", bench.WebSocket, oneOf(bench.Transports...),
+		"`how` the sockets connect: websocket; polling; upgrade, from polling to WebSocket as stock clients do; plain, without Socket.IO; mixed, all by turns")
 	define(f, &c.load.Rate, "rate", "0", parseRate, "commands a second, all clients together; 0: as fast as answers come")
 	define(f, &c.load.Clients, "clients", "16", parseCount, "`number` of clients that give commands, each one at a time")
 	define(f, &c.load.Branches, "branches", "4", parseCount, "`number` of branches to open")

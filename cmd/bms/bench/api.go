@@ -40,17 +40,6 @@ type reply struct {
 
 func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
 
-// code is the problem's code, empty for none.
-func (r reply) code() string {
-	var problem struct {
-		Code string `json:"code"`
-	}
-	if json.Unmarshal(r.body, &problem) != nil {
-		return ""
-	}
-	return problem.Code
-}
-
 func (r reply) err(method, path string) error {
 	return fmt.Errorf("%s %s: %d %.300s", method, path, r.status, bytes.TrimSpace(r.body))
 }

@@ -189,11 +189,11 @@ func (c *commander) next(mark string) order {
 		if c.random.IntN(2) == 0 {
 			delta = -delta
 		}
-		return order{http.MethodPost, "/api/branches/" + branch + "/inventory/adjustments",
-			fmt.Appendf(nil, `{"productId":%q,"delta":%d,"reason":"correction","ref":%q}`, c.product(), delta, mark)}
+		body := fmt.Appendf(nil, `{"productId":%q,"delta":%d,"reason":"correction","ref":%q}`, c.product(), delta, mark)
+		return order{http.MethodPost, "/api/branches/" + branch + "/inventory/adjustments", body}
 	case at < 30:
-		return order{http.MethodPatch, "/api/branches/" + branch + "/products/" + c.product(),
-			fmt.Appendf(nil, `{"name":%q,"minStock":%d}`, markPrefix+mark, c.random.IntN(30))}
+		body := fmt.Appendf(nil, `{"name":%q,"minStock":%d}`, markPrefix+mark, c.random.IntN(30))
+		return order{http.MethodPatch, "/api/branches/" + branch + "/products/" + c.product(), body}
 	default:
 		return c.transaction(branch, mark, domain.KindSale, domain.StatusCompleted, 1+c.random.IntN(2), 3)
 	}
@@ -221,6 +221,6 @@ func (c *commander) settle(mark string) order {
 	c.pending[i] = c.pending[len(c.pending)-1]
 	c.pending = c.pending[:len(c.pending)-1]
 	to := []string{domain.StatusCompleted, domain.StatusCompleted, domain.StatusVoided, domain.StatusFailed}[c.random.IntN(4)]
-	return order{http.MethodPost, "/api/branches/" + s.branch + "/transactions/" + s.id + "/status",
-		fmt.Appendf(nil, `{"status":%q,"reason":%q}`, to, mark)}
+	body := fmt.Appendf(nil, `{"status":%q,"reason":%q}`, to, mark)
+	return order{http.MethodPost, "/api/branches/" + s.branch + "/transactions/" + s.id + "/status", body}
 }

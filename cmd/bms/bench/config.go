@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -22,8 +23,7 @@ type Config struct {
 	// staff of one branch by turns; every tenth is a manager of up to three,
 	// and of every fifty the first is an admin.
 	Sockets int
-	// Transport is one of WebSocket, Polling, Upgrade and Mixed. Empty means
-	// WebSocket.
+	// Transport is one of Transports. Empty means WebSocket.
 	Transport string
 	// Rate is how many commands a second are given, all commanders together.
 	// 0: as fast as answers come.
@@ -74,12 +74,14 @@ func (c *Config) complete() (base, sockets *url.URL, err error) {
 	switch c.Transport {
 	case "":
 		c.Transport = WebSocket
-	case WebSocket, Polling, Upgrade, Mixed:
 	default:
-		return nil, nil, fmt.Errorf("Transport %q is none of %s, %s, %s, %s", c.Transport, WebSocket, Polling, Upgrade, Mixed)
+		if slices.Contains(Transports, c.Transport) {
+			break
+		}
+		return nil, nil, fmt.Errorf("bench.Config.Transport is %q, want one of %v", c.Transport, Transports)
 	}
 	if c.Sockets < 0 || c.Clients < 0 || c.Branches < 0 || c.Products < 0 || c.Rate < 0 || c.Duration < 0 || c.Grace < 0 {
-		return nil, nil, errors.New("Sockets, Clients, Branches, Products, Rate, Duration and Grace must not be negative")
+		return nil, nil, errors.New("bench.Config: Sockets, Clients, Branches, Products, Rate, Duration and Grace must not be negative")
 	}
 	c.Clients = orDefault(c.Clients, 16)
 	c.Branches = orDefault(c.Branches, 4)
@@ -99,7 +101,7 @@ func orDefault[T int | time.Duration](v, def T) T {
 func parseURL(field, s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("%s %q: want http://host:port or https://host", field, s)
+		return nil, fmt.Errorf("bench.Config.%s is %q, want http://host:port or https://host", field, s)
 	}
 	return u, nil
 }

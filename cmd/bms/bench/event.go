@@ -116,11 +116,11 @@ func ParseEvent(envelope []byte) (Event, error) {
 // tables of rooms and rights, told once more and on purpose not with the
 // server's own code.
 func (e *Event) seenBy(id domain.Identity, namespace string) bool {
-	switch {
-	case e.Type == domain.TypeUserUpdated:
+	switch e.Type {
+	case domain.TypeUserUpdated:
 		return namespace != domain.NamespacePOS && (id.Role == domain.RoleAdmin || id.UserID == e.UserID ||
 			id.Role == domain.RoleManager && slices.ContainsFunc(e.UserBranches, func(b string) bool { return slices.Contains(id.Branches, b) }))
-	case e.Type == domain.TypeSystemNotification:
+	case domain.TypeSystemNotification:
 		switch kind, who, _ := strings.Cut(e.Audience, ":"); {
 		case e.Critical && id.Role != domain.RoleStaff, e.Audience == "system:notifications":
 			return true

@@ -23,8 +23,12 @@ const (
 	WebSocket = "websocket" // WebSocket from the start
 	Polling   = "polling"   // HTTP long-polling
 	Upgrade   = "upgrade"   // polling first, WebSocket as soon as it is there: what stock clients do
-	Mixed     = "mixed"     // the three by turns
+	Plain     = "plain"     // a WebSocket without Socket.IO: an envelope a message
+	Mixed     = "mixed"     // all of them by turns
 )
+
+// Transports are all that Config.Transport may be.
+var Transports = []string{WebSocket, Polling, Upgrade, Plain, Mixed}
 
 // link is an Engine.IO session as its client has it. next is called by one
 // goroutine, which also sends; close may be called from any.

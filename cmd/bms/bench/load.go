@@ -112,11 +112,11 @@ func (l *Load) subscriber(i int) (*Subscriber, error) {
 	}
 	transport := l.cfg.Transport
 	if transport == Mixed {
-		transport = []string{WebSocket, Polling, Upgrade}[i%3]
+		transport = Transports[i%(len(Transports)-1)]
 	}
 	return newSubscriber(subscriberConfig{
 		name: fmt.Sprintf("%s (%s, %s, %s)", id.UserID, id.Role, namespace, transport), identity: id, namespace: namespace, transport: transport,
-		since: i%4 == 3, token: token, base: l.sockets, keep: l.cfg.Check, clock: l.clock, seen: &l.seen, seed: l.cfg.Seed + uint64(i),
+		since: i%5 == 4, token: token, base: l.sockets, keep: l.cfg.Check, clock: l.clock, seen: &l.seen, seed: l.cfg.Seed + uint64(i),
 	}), nil
 }
 

@@ -42,20 +42,15 @@ type Subscriber struct {
 	dialer *dialer
 	random *rand.Rand // of the running goroutine
 
-	ready chan struct{} // closed with the first session
-	last  atomic.Uint64 // sequence of the last event
-	now   atomic.Pointer[current]
+	ready chan struct{}                      // closed with the first session
+	last  atomic.Uint64                      // sequence of the last event
+	cut   atomic.Pointer[context.CancelFunc] // ends the session
 
 	// The rest is the running goroutine's own, and read when it has ended.
 	pid, offset string
+	here        bool // with a session
 	order       Received
 	conn        Connection
-}
-
-// current is a session that is open.
-type current struct {
-	cancel context.CancelFunc
-	leave  atomic.Bool // the client says goodbye
 }
 
 func newSubscriber(cfg subscriberConfig) *Subscriber {
@@ -87,8 +82,8 @@ func (s *Subscriber) Resume() { s.tap.set(flowing) }
 
 // Drop cuts the client's connection on its side. It comes back.
 func (s *Subscriber) Drop() {
-	if c := s.now.Load(); c != nil {
-		c.cancel()
+	if cut := s.cut.Load(); cut != nil {
+		(*cut)()
 	}
 }
 
@@ -128,7 +123,7 @@ func (s *Subscriber) run(ctx context.Context) error {
 		wait := time.Duration(50+s.random.IntN(450)) * time.Millisecond
 		no, refused := errors.AsType[*refusal](err)
 		switch {
-		case refused && no.final(), errors.Is(err, errServerDisconnect), errors.Is(err, errProtocol):
+		case refused && no.final(), errors.Is(err, errServerDisconnect), errors.Is(err, errProtocol), plainFinal(err):
 			return fmt.Errorf("subscriber %s: %w", s.cfg.name, err)
 		case refused && no.Data.RetryAfter > 0:
 			wait += time.Duration(no.Data.RetryAfter * float64(time.Second))
@@ -146,8 +141,11 @@ func (s *Subscriber) run(ctx context.Context) error {
 func (s *Subscriber) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.now.Store(&current{cancel: cancel})
+	s.cut.Store(&cancel)
 	s.tap.set(flowing)
+	if s.cfg.transport == Plain {
+		return s.plainSession(ctx)
+	}
 	l, open, err := s.dialer.dial(ctx, s.cfg.transport)
 	if err != nil {
 		return err
@@ -164,12 +162,7 @@ func (s *Subscriber) session(ctx context.Context) error {
 	if err := l.send("40" + s.cfg.namespace + "," + auth); err != nil {
 		return err
 	}
-	connected := false
-	defer func() {
-		if connected {
-			s.cfg.seen.connected.Add(-1)
-		}
-	}()
+	defer s.left()
 	for {
 		packet, err := l.next()
 		if err != nil {
@@ -185,11 +178,7 @@ func (s *Subscriber) session(ctx context.Context) error {
 		case '1':
 			return errors.New("the server has closed the session")
 		case '4':
-			var began bool
-			if began, err = s.message(packet, resumed); began && !connected {
-				connected = true
-				s.cfg.seen.connected.Add(1)
-			}
+			err = s.message(packet, resumed)
 		}
 		if err != nil {
 			return err
@@ -218,44 +207,59 @@ func (s *Subscriber) auth() (payload string, resumes bool) {
 // errProtocol is what a server must not send.
 var errProtocol = errors.New("not the protocol")
 
-// message handles an Engine.IO message, a Socket.IO packet. It reports true for
-// the session's own, which comes first.
-func (s *Subscriber) message(packet []byte, resumed bool) (began bool, err error) {
-	f, isFrame := parseFrame(packet, s.cfg.namespace)
+// message handles an Engine.IO message, a Socket.IO packet.
+func (s *Subscriber) message(packet []byte, resumed bool) error {
+	if f, ok := parseFrame(packet, s.cfg.namespace); ok {
+		return s.frame(f, resumed)
+	}
 	switch {
-	case isFrame && f.isEvent():
-		err = s.event(f)
-	case isFrame && string(f.name) == "session":
-		began, err = true, s.begin(f, resumed)
-	case isFrame: // another message in line with the events, such as stats
 	case len(packet) < 2:
-		err = fmt.Errorf("%w: %q", errProtocol, packet)
+		return fmt.Errorf("%w: %q", errProtocol, packet)
 	case packet[1] == '0':
 		_, payload, _ := strings.Cut(string(packet), ",")
 		var id struct {
 			PID string `json:"pid"`
 		}
 		if err := json.Unmarshal([]byte(payload), &id); err != nil {
-			return false, fmt.Errorf("%w: %.200q", errProtocol, packet)
+			return fmt.Errorf("%w: %.200q", errProtocol, packet)
 		}
 		s.pid = id.PID
-		return false, nil
+		return nil
 	case packet[1] == '4':
 		_, payload, _ := strings.Cut(string(packet), ",")
 		no := &refusal{}
 		if err := json.Unmarshal([]byte(payload), no); err != nil {
-			return false, fmt.Errorf("%w: %.200q", errProtocol, packet)
+			return fmt.Errorf("%w: %.200q", errProtocol, packet)
 		}
-		return false, no
+		return no
 	case packet[1] == '1':
-		return false, errServerDisconnect
+		return errServerDisconnect
 	default:
-		return false, fmt.Errorf("%w: %.200q", errProtocol, packet)
+		return fmt.Errorf("%w: %.200q", errProtocol, packet)
 	}
-	if err == nil && isFrame {
+}
+
+// frame handles what comes in line with the events.
+func (s *Subscriber) frame(f frame, resumed bool) error {
+	var err error
+	switch {
+	case f.isEvent():
+		err = s.event(f)
+	case string(f.name) == "session":
+		err = s.begin(f, resumed)
+	}
+	if err == nil {
 		s.offset = string(f.offset)
 	}
-	return began, err
+	return err
+}
+
+// left counts the end of a session that had begun.
+func (s *Subscriber) left() {
+	if s.here {
+		s.here = false
+		s.cfg.seen.connected.Add(-1)
+	}
 }
 
 func (s *Subscriber) begin(f frame, resumed bool) error {
@@ -270,6 +274,10 @@ func (s *Subscriber) begin(f frame, resumed bool) error {
 	}
 	if !resumed || !info.Recovered {
 		s.order = Received{Seq: info.Pos.Seq, Index: info.Pos.Index}
+	}
+	if !s.here {
+		s.here = true
+		s.cfg.seen.connected.Add(1)
 	}
 	s.conn.Opens = append(s.conn.Opens, Open{At: len(s.conn.Received), Cursor: resumed, Pos: info.Pos, Recovered: info.Recovered})
 	return nil

@@ -53,6 +53,8 @@ func TestChaos_loses_nothing_and_doubles_nothing(t *testing.T) {
 	defer p.close()
 	c := &chaos{random: rand.New(rand.NewPCG(seed, 0)), node: n, proxy: p, disk: disk, done: map[string]int{}}
 	raging, calm := context.WithCancel(t.Context())
+	loading, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
 	var raged sync.WaitGroup
 	var faultErr error
 	settle := func() error {
@@ -64,13 +66,19 @@ func TestChaos_loses_nothing_and_doubles_nothing(t *testing.T) {
 	c.load, err = bench.New(bench.Config{
 		URL: p.url(), Secret: []byte(secret), Sockets: 60, Transport: bench.Mixed, Clients: 12, Rate: 400, Branches: 3, Products: 10,
 		Duration: duration, Grace: patience, Check: true, Seed: seed,
-		Began:  func() { raged.Go(func() { faultErr = c.run(raging, faults(canFill)) }) },
+		Began: func() {
+			raged.Go(func() {
+				if faultErr = c.run(raging, faults(canFill)); faultErr != nil {
+					giveUp()
+				}
+			})
+		},
 		Settle: settle,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := c.load.Run(t.Context())
+	report, err := c.load.Run(loading)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, c.told())
 	}

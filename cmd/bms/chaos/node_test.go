@@ -132,6 +132,9 @@ func (n *node) kill() {
 	n.cmd = nil
 }
 
+// errFailed is returned by terminate for a node that complains as it ends.
+var errFailed = errors.New("the node ends with an error after SIGTERM")
+
 // terminate asks the process to end and waits until it has, with exit code 0.
 func (n *node) terminate() error {
 	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -145,7 +148,7 @@ func (n *node) terminate() error {
 	state := n.cmd.ProcessState
 	n.cmd = nil
 	if !state.Success() {
-		return fmt.Errorf("the node ends with %v after SIGTERM", state)
+		return fmt.Errorf("%w: %v", errFailed, state)
 	}
 	return nil
 }
