@@ -58,8 +58,9 @@ type Config struct {
 	ControlFrames, ControlBytes int
 
 	// PacketRate and ByteRate bound what one connection sends, per second,
-	// averaged over ten seconds; beyond, it is closed. Zero means 200 packets
-	// and 2 MB, negative no bound.
+	// averaged over ten seconds; beyond, it is closed. On a WebSocket every
+	// frame counts as a packet. Before it has joined a namespace it may send 64
+	// in all. Zero means 200 packets and 2 MB, negative no bound.
 	PacketRate, ByteRate int
 
 	// AllowOrigin decides on a request with an Origin header, polling and

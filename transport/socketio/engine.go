@@ -41,6 +41,7 @@ type engine struct {
 	sockets []*Socket // connecting and connected ones
 	started bool      // and told to the Observer
 	joined  bool      // a namespace, ever
+	early   int       // packets that came before that
 	closed  bool
 	reason  Reason // once closed
 
@@ -153,7 +154,10 @@ func (e *engine) close(reason Reason) {
 	switch reason {
 	case TransportError, TooSlow:
 		e.end(reason, ending{abort: true})
-	case TransportClose, PingTimeout, ParseError, RateExceeded, ServerError:
+	case RateExceeded:
+		// To wait for the answer to a close frame is to read on.
+		e.end(reason, ending{abort: true, farewell: engineClose})
+	case TransportClose, PingTimeout, ParseError, ServerError:
 		e.end(reason, ending{farewell: engineClose})
 	default:
 		e.end(reason, ending{farewell: engineClose, linger: true})

@@ -76,8 +76,8 @@ func Test_refused_namespaces_without_end_are_bounded(t *testing.T) {
 				for flood.conn.Write(context.Background(), 1, []byte("40/nowhere")) == nil {
 				}
 			}()
-			if reason := <-closed; reason != TooSlow {
-				t.Errorf("reason %q, want %q", reason, TooSlow)
+			if reason := <-closed; reason != RateExceeded {
+				t.Errorf("reason %q, want %q", reason, RateExceeded)
 			}
 		})
 	})

@@ -68,7 +68,11 @@ func (e *engine) takeBody(w http.ResponseWriter, r *http.Request) int {
 		var text []byte
 		text, body = nextPacket(body)
 		more = body != nil
-		if err := e.handle(true, text); err != nil {
+		err := errRate
+		if e.allow(1) {
+			err = e.handle(true, text)
+		}
+		if err != nil {
 			e.fail(err)
 			if errors.Is(err, errClientClose) {
 				break

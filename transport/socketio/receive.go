@@ -25,7 +25,7 @@ type partial struct {
 // the session, with fail, on an error.
 func (e *engine) receive(in engineIn) error {
 	e.server.config.Observer.Received(len(in.data) + 1)
-	if !e.allow(len(in.data) + 1) {
+	if e.bytes != nil && !e.bytes.AllowN(time.Now(), len(in.data)+1) {
 		return errRate
 	}
 	e.heard(in.kind == enginePong)
@@ -43,13 +43,39 @@ func (e *engine) receive(in engineIn) error {
 	}
 }
 
-// allow takes a packet from the connection's allowance.
-func (e *engine) allow(bytes int) bool {
-	if e.packets == nil && e.bytes == nil {
+// maxEarly is how many packets a client may send before it has joined a
+// namespace: some CONNECTs, and pongs. Who wants to flood a server has to be
+// known to it.
+const maxEarly = 64
+
+// allow takes packets from the connection's allowance. On a WebSocket every
+// frame is one, whatever it is: a fragment, a ping.
+func (e *engine) allow(packets int) bool {
+	if e.packets == nil {
 		return true
 	}
-	now := time.Now()
-	return (e.packets == nil || e.packets.AllowN(now, 1)) && (e.bytes == nil || e.bytes.AllowN(now, bytes))
+	if e.server.messages == nil {
+		e.mu.Lock()
+		early := !e.joined
+		if early {
+			e.early += packets
+		}
+		tooMany := early && e.early > maxEarly
+		e.mu.Unlock()
+		if tooMany {
+			return false
+		}
+	}
+	return e.packets.AllowN(time.Now(), packets)
+}
+
+// allowFrames is allow for a WebSocket, which is aborted if it is false.
+func (e *engine) allowFrames(frames int) bool {
+	if e.allow(frames) {
+		return true
+	}
+	e.close(RateExceeded)
+	return false
 }
 
 // message handles a message: Socket.IO's, or of bare Engine.IO.

@@ -249,7 +249,7 @@ func (e *engine) wsOptions() wsframe.Options {
 		ReadLimit:    int64(c.MaxPayload),
 		SendBuffer:   c.SendBuffer,
 		WriteTimeout: c.WriteTimeout,
-		OnPing:       e.allowPing,
+		OnFrames:     e.allowFrames,
 		Deflater:     e.server.deflater,
 	}
 }

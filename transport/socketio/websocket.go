@@ -33,9 +33,6 @@ func (e *engine) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	e.wake()
 }
 
-// allowPing counts a WebSocket ping against the client's packets.
-func (e *engine) allowPing() bool { return e.allow(1) }
-
 // readWebSocket is the reader of a session's WebSocket.
 func (e *engine) readWebSocket(conn *wsframe.Conn) {
 	err := e.readPackets(conn)

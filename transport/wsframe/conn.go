@@ -44,6 +44,12 @@ type Options struct {
 	// fails. Zero means 30 s.
 	WriteTimeout time.Duration
 
+	// OnFrames is called on the reading goroutine with the number of frames
+	// that have begun to come, of any kind: a message in a thousand fragments
+	// is as many. If it returns false the connection is aborted. nil allows any
+	// number.
+	OnFrames func(frames int) bool
+
 	// OnPing is called on the reading goroutine for each WebSocket ping. If it
 	// returns false the connection is aborted. nil allows any number.
 	OnPing func() bool
@@ -259,10 +265,10 @@ func (c *Conn) Shutdown(code websocket.StatusCode, reason string, grace time.Dur
 }
 
 // Discard reads and drops what the peer still sends, until it closes or the
-// grace of a Shutdown before is over. To close a connection with bytes unread
+// grace of a Shutdown before is over, and at most 1 MB. To close a connection with bytes unread
 // resets it, and the peer may not see the close frame. Only the reader may
 // call it, when Read has returned an error.
-func (c *Conn) Discard() { _, _ = io.Copy(io.Discard, c.raw.Conn) }
+func (c *Conn) Discard() { _, _ = io.CopyN(io.Discard, c.raw.Conn, 1<<20) }
 
 // Hurry shortens the deadline of a Write under way, and of all later ones, to
 // grace from now. It doesn't block.

@@ -27,7 +27,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("hijack: %w", err)
 	}
-	h.conn = &rawConn{Conn: conn, timeout: h.options.WriteTimeout, protocolError: h.options.ProtocolErrorCode}
+	h.conn = &rawConn{Conn: conn, timeout: h.options.WriteTimeout, protocolError: h.options.ProtocolErrorCode, onFrames: h.options.OnFrames}
 	if n := rw.Reader.Buffered(); n > 0 {
 		ahead, err := rw.Reader.Peek(n)
 		if err != nil {

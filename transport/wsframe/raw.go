@@ -21,8 +21,10 @@ var ErrNoProgress = errors.New("no progress within the write timeout")
 // buffer with room for the longest.
 type rawConn struct {
 	net.Conn
-	prefix   []byte // bytes net/http had read ahead; the reader's
-	failed   bool   // reading, or a write for the reader, failed; the reader's
+	prefix   []byte                // bytes net/http had read ahead; the reader's
+	failed   bool                  // reading, or a write for the reader, failed; the reader's
+	counter  frameCounter          // the reader's
+	onFrames func(frames int) bool // see Options; nil counts none
 	timeout  time.Duration
 	deflater *Deflater // nil unless permessage-deflate was agreed on
 	// protocolError is sent in place of 1002 unless it is 0.
@@ -45,11 +47,24 @@ func (c *rawConn) Read(p []byte) (int, error) {
 		if len(c.prefix) == 0 {
 			c.prefix = nil
 		}
-		return n, nil
+		return c.counted(p[:n], nil)
 	}
 	n, err := c.Conn.Read(p)
 	c.failed = c.failed || err != nil
-	return n, err
+	return c.counted(p[:n], err)
+}
+
+// counted passes on what was read unless there are too many frames in it.
+func (c *rawConn) counted(p []byte, err error) (int, error) {
+	if c.onFrames == nil {
+		return len(p), err
+	}
+	if frames := c.counter.count(p); frames > 0 && !c.onFrames(frames) {
+		c.failed = true
+		_ = c.Close()
+		return 0, net.ErrClosed
+	}
+	return len(p), err
 }
 
 // Write takes a control frame from websocket.Conn.
