@@ -74,6 +74,7 @@ const (
 	stepParking   = "parking"   // commit parked, not committed
 	stepSwapping  = "swapping"  // a rebuilt file has caught up, and doesn't serve
 	stepPromoted  = "promoted"  // it is marked as the one that serves, and doesn't yet
+	stepNoted     = "noted"     // a digest is noted
 	stepSwapped   = "swapped"   // it serves, the one before is still there
 )
 

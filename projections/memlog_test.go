@@ -165,6 +165,10 @@ type reader struct {
 	limit int
 }
 
+func (r reader) Read(ctx context.Context, after uint64, limit int) ([]*domain.Commit, error) {
+	return r.memlog.Read(ctx, after, min(limit, r.limit))
+}
+
 func (r reader) Next(ctx context.Context, after uint64, limit int) ([]*domain.Commit, error) {
 	return r.memlog.Next(ctx, after, min(limit, r.limit))
 }

@@ -210,6 +210,7 @@ func (t noteTask) do(ctx context.Context) {
 	if err == nil {
 		t.r.notes.took(now().Sub(started), now())
 		err = t.r.notes.add(t.v.pos, digest, now())
+		t.r.config.step(t.r.name, stepNoted)
 	}
 	if err != nil && ctx.Err() == nil {
 		t.r.logger.Warn("note a digest", "error", err)

@@ -26,6 +26,13 @@ var (
 	ErrNoRebuild = errors.New("no rebuild is under way")
 )
 
+// A rebuilt file is swapped in when at most swapGap records are left, or
+// maxBatch of them after maxChase batches.
+const (
+	swapGap  = 100
+	maxChase = 20
+)
+
 // States of a rebuild.
 const (
 	RebuildWaiting   = "waiting" // for others to end
@@ -344,7 +351,7 @@ func (r *runner) buildOn(ctx context.Context, j *job, b *instance) (err error) {
 	if err := b.resume(ctx); err != nil {
 		return err
 	}
-	for {
+	for chased := 0; ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -358,8 +365,17 @@ func (r *runner) buildOn(ctx context.Context, j *job, b *instance) (err error) {
 				return err
 			}
 		}
-		if near := len(commits) < maxBatch/2 && len(commits) < b.limit; near {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// What is left then is folded while the live fold stands still. A
+		// writer that is nearly as fast is not chased for ever.
+		gap := r.config.Log.Head().Seq - b.through.Seq
+		if gap <= swapGap || gap <= maxBatch && chased >= maxChase {
 			return r.swapIn(ctx, b)
+		}
+		if gap <= maxBatch {
+			chased++
 		}
 		b.limit = min(2*b.limit, maxBatch)
 		// Commands and sockets come first: a rebuild takes two thirds of one
