@@ -46,9 +46,10 @@ type Config struct {
 	// 512 and 4 MB.
 	ControlFrames, ControlBytes int
 
-	// MessageRate and ByteRate bound what one connection sends, pings
-	// included, per second, averaged over ten seconds; beyond, it is closed.
-	// Zero means 200 messages and 2 MB, negative no bound.
+	// MessageRate and ByteRate bound what one connection sends, per second,
+	// averaged over ten seconds; beyond, it is closed. Every frame counts as a
+	// message: pings and fragments do. Zero means 200 messages and 2 MB,
+	// negative no bound.
 	MessageRate, ByteRate int
 
 	// AllowOrigin decides on a request with an Origin header. nil allows the

@@ -32,7 +32,7 @@ type Conn struct {
 	receiver Receiver
 
 	messages, bytes *rate.Limiter // of what comes in; nil: no bound
-	excess          int           // messages and pings after the end; the reader's
+	excess          int           // frames after the end; the reader's
 
 	flusher atomic.Int32  // see flush.go
 	flushed chan struct{} // closed by the last flusher; see retire

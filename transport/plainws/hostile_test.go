@@ -62,6 +62,7 @@ func Test_floods_are_closed_as_too_many(t *testing.T) {
 	for name, frame := range map[string]string{
 		"messages": masked(0x81, `{"op":"x"}`),
 		"pings":    masked(0x89, "ping"),
+		"pongs":    masked(0x8a, ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var rec *recorder
@@ -122,28 +123,34 @@ func Test_bytes_are_bounded_as_well(t *testing.T) {
 	})
 }
 
-// A hundred thousand fragments of one byte are one message of a hundred
-// thousand bytes, and never more.
-func Test_fragments_without_end_are_bounded_by_the_limit(t *testing.T) {
-	serving(t, Config{MaxPayload: 10_000}, newEverybody(Session{Receiver: echo{}}), func(r *rig) {
-		b := r.upgrade()
-		sent := make(chan int, 1)
-		go func() {
-			n := 0
-			_, _ = io.WriteString(b.conn, masked(0x01, "{"))
-			for ; n < 100_000; n++ {
-				if _, err := io.WriteString(b.conn, masked(0x00, "x")); err != nil {
-					break
+// A hundred thousand fragments that never end a message cost no more than as
+// many messages would, be they empty or not.
+func Test_fragments_without_end_are_closed_as_too_many(t *testing.T) {
+	for name, fragment := range map[string]string{"empty": masked(0x00, ""), "of_one_byte": masked(0x00, "x")} {
+		t.Run(name, func(t *testing.T) {
+			serving(t, Config{}, newEverybody(Session{Receiver: echo{}}), func(r *rig) {
+				b := r.upgrade()
+				sent := make(chan int, 1)
+				go func() {
+					n := 0
+					_, _ = io.WriteString(b.conn, masked(0x01, "{"))
+					for ; n < 100_000; n++ {
+						if _, err := io.WriteString(b.conn, fragment); err != nil {
+							break
+						}
+					}
+					sent <- n
+				}()
+				b.wantClose(StatusTooMany)
+				if n := <-sent; n > 2000+maxExcess+100 {
+					t.Errorf("%d fragments read, want a burst of 2000 and an excess of %d", n, maxExcess)
 				}
-			}
-			sent <- n
-		}()
-		b.wantClose(StatusTooLarge)
-		pass(closeGrace)
-		synctest.Wait()
-		<-sent
-		if n := r.server.Connections(); n != 0 {
-			t.Errorf("%d connections, want 0", n)
-		}
-	})
+				pass(closeGrace)
+				synctest.Wait()
+				if n := r.server.Connections(); n != 0 {
+					t.Errorf("%d connections, want 0", n)
+				}
+			})
+		})
+	}
 }

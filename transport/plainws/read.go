@@ -11,8 +11,8 @@ import (
 	"bms/transport/wsframe"
 )
 
-// maxExcess is how many messages and pings are read from a client that has
-// been told to go. Closing with bytes unread would reset the connection, and
+// maxExcess is how many frames are read from a client that has been told to
+// go. Closing with bytes unread would reset the connection, and
 // the client might not see why; but one that floods can't wait for that.
 const maxExcess = 1000
 
@@ -58,8 +58,8 @@ func (c *Conn) readMessages() error {
 		}
 		c.server.config.Observer.Received(len(data))
 		switch {
-		case !c.allow(len(data)):
-			c.tooMany("")
+		case c.bytes != nil && !c.bytes.AllowN(time.Now(), len(data)):
+			c.tooMany("bytes")
 		case op != wsframe.OpText:
 			c.end(StatusProtocolError, ReasonProtocolError, "a binary message")
 		default:
@@ -68,39 +68,30 @@ func (c *Conn) readMessages() error {
 	}
 }
 
-// over says whether the connection has ended, and drops it if its client goes
-// on regardless.
+// over says whether the connection has ended.
 func (c *Conn) over() bool {
 	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
-	if closed {
-		if c.excess++; c.excess > maxExcess {
-			c.frames.Abort()
-		}
-	}
-	return closed
+	defer c.mu.Unlock()
+	return c.closed
 }
 
-// allow takes a message from the connection's allowance.
-func (c *Conn) allow(bytes int) bool {
-	if c.messages == nil && c.bytes == nil {
-		return true
-	}
-	now := time.Now()
-	return (c.messages == nil || c.messages.AllowN(now, 1)) && (c.bytes == nil || c.bytes.AllowN(now, bytes))
-}
-
-// ping counts a WebSocket ping against the client's messages; false drops the
-// connection.
-func (c *Conn) ping() bool {
-	c.alive()
+// allowFrames takes frames, of whatever kind, from the connection's allowance
+// of messages; false drops the connection, which happens to a client that has
+// been told to go and goes on regardless.
+func (c *Conn) allowFrames(frames int) bool {
 	if c.over() {
+		c.excess += frames
 		return c.excess <= maxExcess
 	}
-	if !c.allow(0) {
-		c.tooMany("pings")
+	if c.messages != nil && !c.messages.AllowN(time.Now(), frames) {
+		c.tooMany("")
 	}
+	return true
+}
+
+// ping notes that the client is alive; the frame has been counted.
+func (c *Conn) ping() bool {
+	c.alive()
 	return true
 }
 

@@ -75,7 +75,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, h Handler) {
 	}
 	o := wsframe.Options{
 		ReadLimit: int64(s.config.MaxPayload), SendBuffer: s.config.SendBuffer, WriteTimeout: s.config.WriteTimeout,
-		Deflater: s.deflater, OnPing: c.ping, OnPong: c.alive, ProtocolErrorCode: StatusProtocolError,
+		Deflater: s.deflater, OnFrames: c.allowFrames, OnPing: c.ping, OnPong: c.alive, ProtocolErrorCode: StatusProtocolError,
 	}
 	if session.Subprotocol != "" {
 		o.Subprotocols = []string{session.Subprotocol}
