@@ -91,14 +91,25 @@ func write(t *testing.T, dir, name, content string) {
 func TestTypes_a_typescript_program_compiles_and_runs(t *testing.T) {
 	n := serve(t)
 	admin := token(t, "root", "admin")
-	dir := typed(t, n.must("GET", "/events.d.ts", "", nil).raw)
+	types := n.must("GET", "/events.d.ts", "", nil).raw
+	dir := typed(t, types)
 	source, err := os.ReadFile("programs/types/till.ts")
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(t, dir, "till.ts", string(source))
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := regexp.MustCompile("(?s)```ts\n(.*?)```").FindSubmatch(readme)
+	if first == nil {
+		t.Fatal("README.md has no program in TypeScript")
+	}
+	write(t, dir, "readme.mts", strings.Replace(string(first[1]), "./events", "./events.mjs", 1))
+	write(t, dir, "events.d.mts", string(types))
 	write(t, dir, "node.d.ts", `declare const process: { argv: string[]; exit(code: number): never; on(signal: string, f: () => void): void; stdout: { write(text: string): void } };`)
-	if complaints := compile(t, dir, "--outDir", "out", "till.ts", "node.d.ts"); complaints != "" {
+	if complaints := compile(t, dir, "--outDir", "out", "till.ts", "readme.mts", "node.d.ts"); complaints != "" {
 		t.Fatalf("the compiler says\n%s", complaints)
 	}
 	n.must("POST", "/api/branches", admin, map[string]any{"branchId": "b1", "name": "Tea house"})
