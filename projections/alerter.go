@@ -109,6 +109,8 @@ type cause struct {
 	key   int64
 	event domain.Event // branch and position only
 	alert domain.LowStockAlert
+	// metadata is that of the cause's commit.
+	metadata map[string]string
 }
 
 // pending reads causes not dealt with yet, and the versions of their streams.
@@ -123,10 +125,13 @@ func (a *alerter) pending(ctx context.Context) ([]cause, error) {
 			if err := json.Unmarshal([]byte(r.text(2)), &c.alert); err != nil {
 				return fmt.Errorf("decode the alert for %s: %w", c.event.Pos, err)
 			}
+			if err := decodeMetadata(r.text(4), &c.metadata); err != nil {
+				return err
+			}
 			causes = append(causes, c)
 			a.versions[c.event.BranchID] = max(a.versions[c.event.BranchID], uint64(r.int(3)))
 			return nil
-		}, "SELECT pos, pending.branch, alert, version FROM pending LEFT JOIN streams USING (branch) WHERE pos > ? AND "+unsettled+" ORDER BY pos LIMIT ?", a.through, int64(alertBatch))
+		}, "SELECT pos, pending.branch, alert, version, metadata FROM pending LEFT JOIN streams USING (branch) WHERE pos > ? AND "+unsettled+" ORDER BY pos LIMIT ?", a.through, int64(alertBatch))
 	})
 	return causes, err
 }
@@ -144,7 +149,7 @@ func (a *alerter) append(ctx context.Context, causes []cause) error {
 		}
 	}
 	a.config.step(Alerts, stepDerived)
-	err := a.config.Append.Append(ctx, commits...)
+	err := a.put(ctx, commits...)
 	switch {
 	case errors.Is(err, domain.ErrVersionConflict) || errors.Is(err, domain.ErrDuplicateCommand):
 		return a.appendEach(ctx, causes)
@@ -170,7 +175,7 @@ func (a *alerter) appendEach(ctx context.Context, causes []cause) error {
 			if err != nil {
 				return err
 			}
-			err = a.config.Append.Append(ctx, commit)
+			err = a.put(ctx, commit)
 			switch {
 			case err == nil:
 				a.versions[branch]++
@@ -200,7 +205,23 @@ func (a *alerter) appendEach(ctx context.Context, causes []cause) error {
 }
 
 func (a *alerter) commit(c *cause, version uint64) (*domain.Commit, error) {
-	return domain.NewAlertCommit(version, a.config.Now(), &c.event, c.alert)
+	commit, err := domain.NewAlertCommit(version, a.config.Now(), &c.event, c.alert)
+	if err != nil {
+		return nil, err
+	}
+	commit.Metadata = c.metadata
+	return commit, nil
+}
+
+// put appends commits.
+func (a *alerter) put(ctx context.Context, commits ...*domain.Commit) error {
+	ended := func(error) {}
+	if a.config.Observe.Deriving != nil {
+		ended = a.config.Observe.Deriving(commits)
+	}
+	err := a.config.Append.Append(ctx, commits...)
+	ended(err)
+	return err
 }
 
 // reload reads a branch's alerts on to their end.

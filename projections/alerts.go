@@ -17,7 +17,7 @@ import (
 // What is a cause depends on the mode, hence each mode has its own file.
 func alertsDefinition(mode string) definition {
 	return definition{
-		name: Alerts, version: 1, variant: mode,
+		name: Alerts, version: 2, variant: mode, reads: []int{1},
 		schema: `
 CREATE TABLE products (
 	branch TEXT NOT NULL, product TEXT NOT NULL, name TEXT NOT NULL, level TEXT NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE products (
 	PRIMARY KEY (branch, product)
 ) WITHOUT ROWID;
 CREATE INDEX products_open ON products (branch, product) WHERE alert IS NOT NULL;
-CREATE TABLE pending (pos INTEGER PRIMARY KEY, branch TEXT NOT NULL, alert TEXT NOT NULL);
+CREATE TABLE pending (pos INTEGER PRIMARY KEY, branch TEXT NOT NULL, alert TEXT NOT NULL, metadata TEXT);
 CREATE INDEX pending_branch ON pending (branch, pos);
 CREATE TABLE streams (branch TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
 ` + alertsLocalSchema,
@@ -98,7 +98,7 @@ func (a *alerts) commit(c *domain.Commit) error {
 	return a.file.writer.exec("INSERT OR REPLACE INTO streams VALUES (?, ?)", branch, int64(c.Version))
 }
 
-func (a *alerts) apply(_ *domain.Commit, e *domain.Event, payload domain.Payload) error {
+func (a *alerts) apply(c *domain.Commit, e *domain.Event, payload domain.Payload) error {
 	switch p := payload.(type) {
 	case domain.LowStockAlert:
 		return a.alerted(e, p)
@@ -110,13 +110,13 @@ func (a *alerts) apply(_ *domain.Commit, e *domain.Event, payload domain.Payload
 		if p.Stock > p.MinStock && !entry.row.state.Open() {
 			return nil // as nearly always
 		}
-		return a.derive(e, entry)
+		return a.derive(c, e, entry)
 	case domain.ProductUpdated:
 		entry, err := a.products.get(productKey{e.BranchID, p.ProductID})
 		if err != nil {
 			return err
 		}
-		if err := a.derive(e, entry); err != nil {
+		if err := a.derive(c, e, entry); err != nil {
 			return err
 		}
 		entry.row.name = p.Product.Name
@@ -126,7 +126,7 @@ func (a *alerts) apply(_ *domain.Commit, e *domain.Event, payload domain.Payload
 }
 
 // derive judges a possible cause.
-func (a *alerts) derive(e *domain.Event, entry *entry[alertRow]) error {
+func (a *alerts) derive(c *domain.Commit, e *domain.Event, entry *entry[alertRow]) error {
 	p := &entry.row
 	alert, emit, now, err := domain.DeriveAlert(a.mode, p.state, p.name, e)
 	if err != nil {
@@ -147,7 +147,11 @@ func (a *alerts) derive(e *domain.Event, entry *entry[alertRow]) error {
 	if err != nil {
 		return fmt.Errorf("encode the alert for %s: %w", e.Pos, err)
 	}
-	return a.file.writer.exec("INSERT INTO pending VALUES (?, ?, ?)", key(e.Pos), e.BranchID, string(raw))
+	metadata, err := encodeMetadata(c)
+	if err != nil {
+		return err
+	}
+	return a.file.writer.exec("INSERT INTO pending VALUES (?, ?, ?, ?)", key(e.Pos), e.BranchID, string(raw), metadata)
 }
 
 // alerted folds an alert. It settles the causes of its branch up to its own:

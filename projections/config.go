@@ -120,6 +120,15 @@ func (c *Config) defaults() error {
 type Hooks struct {
 	// Folded is called after a batch is committed.
 	Folded func(projection string, commits, events int, took time.Duration)
+	// Projected is called after a batch was committed by a projection that
+	// follows the log, with those of its commits that concern the projection
+	// and have metadata, as those of a trace have; it is not called if there
+	// are none, nor by rebuilds. live is false while it catches up.
+	Projected func(projection string, live bool, commits []*domain.Commit, from, to time.Time)
+	// Deriving is called with commits made from other commits, before they are
+	// appended. Their metadata is that of their causes, and may be changed.
+	// What it returns is called once they are in the log, or not.
+	Deriving func(commits []*domain.Commit) (ended func(error))
 	// Alerted is called after alerts were appended; duplicates are those that
 	// were in the log already.
 	Alerted func(appended, duplicates int)

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -188,13 +187,8 @@ func (c *courier) pending(ctx context.Context, after errandKey) ([]errand, error
 		return v.query(ctx, func(r row) error {
 			e := errand{errandKey: errandKey{r.int(0), r.text(1)}}
 			e.cause = domain.Event{Pos: v.at(r.int(0)), Type: r.text(2), Version: int(r.int(3)), BranchID: r.text(4), Data: []byte(r.text(5))}
-			if raw := r.text(6); raw != "" {
-				if err := json.Unmarshal([]byte(raw), &e.metadata); err != nil {
-					return fmt.Errorf("decode the metadata of %s: %w", e.command, err)
-				}
-			}
 			page = append(page, e)
-			return nil
+			return decodeMetadata(r.text(6), &page[len(page)-1].metadata)
 		}, "SELECT pos, command, type, version, branch, data, metadata FROM pending WHERE (pos, command) > (?, ?) ORDER BY pos, command LIMIT ?",
 			after.pos, after.command, int64(courierPage))
 	})

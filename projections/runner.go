@@ -360,8 +360,25 @@ func (r *runner) fold(in *instance, commits []*domain.Commit) error {
 		if r.config.Observe.Folded != nil {
 			r.config.Observe.Folded(r.name, int(in.through.Seq-before.Seq), events, r.config.Now().Sub(started))
 		}
+		r.projected(in, commits, live, started)
 	}
 	return err
+}
+
+// projected tells of those commits of a batch that are of a trace.
+func (r *runner) projected(in *instance, commits []*domain.Commit, live bool, started time.Time) {
+	if r.config.Observe.Projected == nil {
+		return
+	}
+	var traced []*domain.Commit
+	for _, c := range commits {
+		if len(c.Metadata) > 0 && !c.Position.After(in.through) && in.concerns(c) {
+			traced = append(traced, c)
+		}
+	}
+	if len(traced) > 0 {
+		r.config.Observe.Projected(r.name, live, traced, started, r.config.Now())
+	}
 }
 
 // caughtUp makes the projection live once it has what was in the log when its

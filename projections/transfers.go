@@ -134,13 +134,12 @@ func (t *transfers) entail(c *domain.Commit, e *domain.Event) error {
 	if err != nil {
 		return err
 	}
-	var metadata any
-	if len(follow) > 0 && len(c.Metadata) > 0 {
-		raw, err := json.Marshal(c.Metadata)
-		if err != nil {
-			return fmt.Errorf("encode the metadata of commit %s: %w", c.Position, err)
-		}
-		metadata = string(raw)
+	if len(follow) == 0 {
+		return nil
+	}
+	metadata, err := encodeMetadata(c)
+	if err != nil {
+		return err
 	}
 	for i := range follow {
 		if err := t.file.writer.exec("INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)",
