@@ -95,6 +95,7 @@ type Connection struct {
 	greeting json.RawMessage     // the session message until it is given out
 	unread   *backlog            // until it is given out
 	messages []message
+	writing  *writing  // of sampled events given out last, until they are written; usually nil
 	ending   EndReason // set once; Next then gives out nothing more
 	told     bool      // the actor knows of ending
 }
@@ -147,6 +148,13 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 	}()
 	for {
 		c.mu.Lock()
+		if c.writing != nil && len(dst) == started { // what was given out before has been written by now
+			w := c.writing
+			c.writing = nil
+			c.mu.Unlock()
+			c.written(w, false)
+			continue
+		}
 		if c.ending != "" {
 			if len(dst) == started { // what was given out before has been written by now
 				c.finishLocked()
@@ -230,11 +238,15 @@ func (c *Connection) emit(dst [][]byte, size int, frames []*Frame, upTo domain.P
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var given, bytes int
-	var youngest *domain.Event
+	var youngest *Frame
 	defer func() {
-		if given > 0 {
-			c.hub.delivered(given, bytes, youngest)
+		if given == 0 {
+			return
 		}
+		if c.writing != nil {
+			c.writing.Events, c.writing.Bytes = c.writing.Events+given, c.writing.Bytes+bytes
+		}
+		c.hub.delivered(given, bytes, youngest.event, youngest.origin)
 	}()
 	for _, f := range frames {
 		if !f.pos().After(c.cursor) {
@@ -244,7 +256,10 @@ func (c *Connection) emit(dst [][]byte, size int, frames []*Frame, upTo domain.P
 			b := f.encoded(c.hub, c.codec)
 			dst = append(dst, b)
 			size -= len(b)
-			given, bytes, youngest = given+1, bytes+len(b), f.event
+			given, bytes, youngest = given+1, bytes+len(b), f
+			if f.origin != nil && f.origin.trace != nil {
+				c.traceLocked(f.origin)
+			}
 		}
 		c.cursor = f.pos()
 		if f.event.Type == domain.TypeUserUpdated && c.rejudgeLocked(f.event) {
@@ -361,7 +376,10 @@ func (c *Connection) Closed(reason string) {
 			c.hub.rooms.leave(m.room, c)
 		}
 		c.members = nil
+		w := c.writing
+		c.writing = nil
 		c.mu.Unlock()
+		c.written(w, true)
 		c.hub.forget(c)
 		c.ref.Stop()
 		c.hub.logger.Info("disconnected", "sid", c.sid, "user", c.userID, "namespace", c.namespace, "reason", reason)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"bms/domain"
 )
@@ -247,8 +248,16 @@ func (s *stream) appended(a appended) {
 		s.load(group, a.err)
 		return
 	}
+	durable := s.deciders.cfg.Observe.Durable
+	var now time.Time
+	if durable != nil {
+		now = s.deciders.cfg.Now()
+	}
 	for _, p := range group {
 		if p.commit != nil {
+			if durable != nil {
+				durable(p.commit, now.Sub(p.since))
+			}
 			s.answer(p, p.commit, nil)
 		} else {
 			s.answer(p, nil, p.rejection)

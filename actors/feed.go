@@ -65,6 +65,9 @@ func (h *Hub) publish(commits []*domain.Commit) (err error) {
 	for _, r := range h.fill(commits) {
 		r.news()
 	}
+	for _, t := range h.traced {
+		t.trace.Fed(t.rooms)
+	}
 	return nil
 }
 
@@ -76,8 +79,15 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 	touched := h.touched[:0]
 	var frames []*Frame
 	events := 0
+	batch := &origin{fed: h.now()}
+	clear(h.traced)
+	h.traced = h.traced[:0]
 	for _, c := range commits {
-		frames = h.framesOf(frames[:0], c)
+		o, rooms := batch, 0
+		if trace := h.traceOf(c, true); trace != nil {
+			o = &origin{fed: batch.fed, trace: trace}
+		}
+		frames = h.framesOf(frames[:0], c, o)
 		for _, f := range frames {
 			h.recent.add(f)
 			for _, name := range f.rooms {
@@ -86,11 +96,15 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 					continue
 				}
 				r.tail.add(f)
+				rooms++
 				if !containsRoom(touched, r) {
 					touched = append(touched, r)
 				}
 			}
 			events++
+		}
+		if o.trace != nil {
+			h.traced = append(h.traced, fedTrace{o.trace, rooms})
 		}
 	}
 	h.events.Add(uint64(events))
@@ -99,6 +113,12 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 	head := commits[len(commits)-1].Position
 	h.rooms.head.Store(&head)
 	return touched
+}
+
+// fedTrace is the trace of a commit of the feed's batch.
+type fedTrace struct {
+	trace Trace
+	rooms int
 }
 
 // containsRoom looks from the end: the rooms of an event are mostly those of

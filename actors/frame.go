@@ -25,13 +25,14 @@ type Codec interface {
 // bytes on the wire, made once per codec by whoever needs them first. Frames
 // are shared; all but the cached bytes is immutable.
 type Frame struct {
-	event *domain.Event
-	rooms []string
-	wire  []atomic.Pointer[[]byte] // by the codec's index in HubConfig.Codecs
+	event  *domain.Event
+	rooms  []string
+	origin *origin                  // nil: read again, and not traced
+	wire   []atomic.Pointer[[]byte] // by the codec's index in HubConfig.Codecs
 }
 
-func (h *Hub) newFrame(e *domain.Event) *Frame {
-	return &Frame{event: e, rooms: domain.AppendRooms(nil, e), wire: make([]atomic.Pointer[[]byte], len(h.codecs))}
+func (h *Hub) newFrame(e *domain.Event, o *origin) *Frame {
+	return &Frame{event: e, rooms: domain.AppendRooms(nil, e), origin: o, wire: make([]atomic.Pointer[[]byte], len(h.codecs))}
 }
 
 // pos is the frame's place in the log.
@@ -50,9 +51,9 @@ func (f *Frame) encoded(h *Hub, codec int) []byte {
 }
 
 // framesOf makes the frames of a commit.
-func (h *Hub) framesOf(dst []*Frame, c *domain.Commit) []*Frame {
+func (h *Hub) framesOf(dst []*Frame, c *domain.Commit, o *origin) []*Frame {
 	for i := range c.Events {
-		dst = append(dst, h.newFrame(&c.Events[i]))
+		dst = append(dst, h.newFrame(&c.Events[i], o))
 	}
 	return dst
 }

@@ -60,10 +60,12 @@ type HubConfig struct {
 	RoomsPerConnection int
 
 	// Fed is told of events put into the tails, Delivered of frames given to
-	// a transport in one go: how many, their bytes, and the age of the
-	// youngest event. For metrics; they must be quick. Nil: nobody is told.
+	// a transport in one go. For metrics; they must be quick. Nil: nobody is
+	// told.
 	Fed       func(events int)
-	Delivered func(events, bytes int, lag time.Duration)
+	Delivered func(Delivery)
+	// Tracer makes spans of sampled commits' events. Nil: there are none.
+	Tracer Tracer
 
 	Logger *slog.Logger     // nil: discarded
 	Now    func() time.Time // nil: time.Now
@@ -89,7 +91,8 @@ type Hub struct {
 	rooms    *rooms
 	recent   *tail
 	segments *segments
-	touched  []*room // the feed's own, kept for reuse
+	touched  []*room    // the feed's own, kept for reuse
+	traced   []fedTrace // likewise
 	// catchingUp has a place for each connection being served from behind
 	// the tails.
 	catchingUp chan struct{}
@@ -244,7 +247,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	}
 	c.greeting = data
 	c.expireLocked(r.ExpiresAt)
-	h.logger.Info("connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
+	h.logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
 	return c, recovered, nil
 }
 
@@ -322,11 +325,31 @@ func (h *Hub) all() []*Connection {
 // Head is the position up to which connections are served.
 func (h *Hub) Head() domain.Position { return *h.rooms.head.Load() }
 
-func (h *Hub) delivered(events, bytes int, youngest *domain.Event) {
+// Delivery is events given to a transport in one go.
+type Delivery struct {
+	Events, Bytes int
+	// Lag is the age of the youngest of them, from its decision.
+	Lag time.Duration
+	// Waited is the time since the feed took it from the log, where it was
+	// durable; negative for one that was read again.
+	Waited time.Duration
+	// Trace is that of the commit it is of, nil if that isn't sampled.
+	Trace Trace
+}
+
+func (h *Hub) delivered(events, bytes int, youngest *domain.Event, o *origin) {
 	h.deliveries.Add(uint64(events))
-	if h.Delivered != nil {
-		h.Delivered(events, bytes, h.now().Sub(youngest.At))
+	if h.Delivered == nil {
+		return
 	}
+	now := h.now()
+	d := Delivery{Events: events, Bytes: bytes, Lag: now.Sub(youngest.At), Waited: -1}
+	if o != nil {
+		if d.Trace = o.trace; !o.fed.IsZero() {
+			d.Waited = max(now.Sub(o.fed), 0)
+		}
+	}
+	h.Delivered(d)
 }
 
 // Frozen returns the error at which the feed stands still, nil when it runs.
@@ -362,6 +385,18 @@ func (h *Hub) Stats() HubStats {
 		c.mu.Unlock()
 	}
 	return s
+}
+
+// Lags calls f with each connection's lag, in log records between its cursor
+// and the head.
+func (h *Hub) Lags(f func(records uint64)) {
+	for _, c := range h.all() {
+		head, cursor := h.Head(), c.Cursor()
+		if head.Seq < cursor.Seq {
+			head = cursor
+		}
+		f(head.Seq - cursor.Seq)
+	}
 }
 
 // Connections describes all connections, in no order.

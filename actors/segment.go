@@ -118,7 +118,11 @@ func (s *segments) read(n, want uint64) (*segment, error) {
 			return nil, fmt.Errorf("read the log after %d: %w: it ends before %d", after, domain.ErrCorrupt, want)
 		}
 		for _, c := range commits {
-			next.frames = s.hub.framesOf(next.frames, c)
+			var o *origin
+			if trace := s.hub.traceOf(c, false); trace != nil {
+				o = &origin{trace: trace}
+			}
+			next.frames = s.hub.framesOf(next.frames, c, o)
 			for i := range c.Events {
 				next.bytes += 2*len(c.Events[i].Data) + 512 // the event, and about as much encoded
 			}

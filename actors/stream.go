@@ -85,7 +85,7 @@ func (p *pending) answer(d *Deciders, commit *domain.Commit, err error) {
 	}
 	p.answered = true
 	if d.cfg.Observe.Answered != nil {
-		d.cfg.Observe.Answered(p.cmd.Type, outcome(err), d.cfg.Now().Sub(p.since))
+		d.cfg.Observe.Answered(&p.cmd, outcome(err), d.cfg.Now().Sub(p.since))
 	}
 	if p.entry != nil {
 		d.discharge(p.entry) // first, so that who has the answer has the room
@@ -261,9 +261,17 @@ func (s *stream) dropAnswered() {
 // has to stay: to be looked up again, or because it has spoiled the state.
 func (s *stream) decide(p *pending) bool {
 	s.deciding = p // stays set by a panic: see Panicked
+	var began time.Time
+	traced := len(p.cmd.Metadata) > 0 && s.deciders.cfg.Observe.Decided != nil
+	if traced {
+		began = s.deciders.cfg.Now()
+	}
 	decision, no := s.state.Decide(p.cmd)
 	if no != nil {
 		s.deciding = nil
+		if traced {
+			s.decided(p, began, nil, no)
+		}
 		return s.reject(p, no)
 	}
 	commit, err := domain.NewCommit(s.name, s.version+1, p.cmd, decision)
@@ -279,11 +287,20 @@ func (s *stream) decide(p *pending) bool {
 		}
 	}
 	s.deciding = nil
+	if traced {
+		s.decided(p, began, commit, nil)
+	}
 	s.version++
 	p.commit = commit
 	s.group = append(s.group, p)
 	s.commits = append(s.commits, commit)
 	return true
+}
+
+func (s *stream) decided(p *pending, began time.Time, commit *domain.Commit, no *domain.Rejection) {
+	s.deciders.cfg.Observe.Decided(Decided{
+		Command: &p.cmd, Stream: s.name, Submitted: p.since, From: began, To: s.deciders.cfg.Now(), Commit: commit, Rejection: no,
+	})
 }
 
 func (s *stream) reject(p *pending, no *domain.Rejection) bool {

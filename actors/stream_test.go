@@ -349,25 +349,44 @@ func Test_every_answer_append_and_load_is_observed(t *testing.T) {
 				Appended: func(n int, took time.Duration, err error) {
 					got = append(got, fmt.Sprintf("appended %d in %v: %v", n, took, err))
 				},
-				Answered: func(commandType, outcome string, took time.Duration) {
-					got = append(got, fmt.Sprintf("%s %s in %v", commandType, outcome, took))
+				Answered: func(cmd *domain.Command, outcome string, took time.Duration) {
+					got = append(got, fmt.Sprintf("%s %s in %v", cmd.Type, outcome, took))
+				},
+				Decided: func(d Decided) {
+					got = append(got, fmt.Sprintf("decided on %s at version %d: %v", d.Stream, versionOf(d.Commit), d.Rejection != nil))
+				},
+				Durable: func(c *domain.Commit, took time.Duration) {
+					got = append(got, fmt.Sprintf("durable at %d in %v", c.Position.Seq, took))
 				},
 				Loaded: func(took time.Duration, err error) { got = append(got, fmt.Sprintf("loaded in %v: %v", took, err)) },
 			}
 		})
-		mustDo(t, d, openBranch("b1"))
+		traced := openBranch("b1")
+		traced.Metadata = map[string]string{"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
+		mustDo(t, d, traced)
 		_, err := do(d, openBranch("b1"))
+		wantCode(t, err, domain.CodeInvalidTransition)
+		traced.ID = "again"
+		_, err = do(d, traced)
 		wantCode(t, err, domain.CodeInvalidTransition)
 		foreign := adjust(1)
 		foreign.BranchID = "b2"
 		_, err = do(d, foreign)
 		wantCode(t, err, domain.CodeBranchForbidden)
 		want := []string{
-			"loaded in 0s: <nil>", "appended 1 in 1s: <nil>", "branch.open accepted in 1s",
-			"branch.open invalid_transition in 0s", "stock.adjust branch_forbidden in 0s",
+			"loaded in 0s: <nil>", "decided on branch/b1 at version 1: false", "appended 1 in 1s: <nil>", "durable at 1 in 1s", "branch.open accepted in 1s",
+			"branch.open invalid_transition in 0s",
+			"decided on branch/b1 at version 0: true", "branch.open invalid_transition in 0s", "stock.adjust branch_forbidden in 0s",
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("observed %q, want %q", got, want)
 		}
 	})
+}
+
+func versionOf(c *domain.Commit) uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.Version
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/url"
 	"runtime/debug"
@@ -13,17 +12,7 @@ import (
 
 	"bms/domain"
 	"bms/transport/auth"
-	"bms/transport/telemetry"
 )
-
-// newLogger logs to stderr: text for people with --dev, else JSON.
-func newLogger(cfg *serveConfig, stderr io.Writer) *slog.Logger {
-	var h slog.Handler = slog.NewJSONHandler(stderr, nil)
-	if cfg.dev {
-		h = slog.NewTextHandler(stderr, nil)
-	}
-	return slog.New(telemetry.WithTrace(h))
-}
 
 // devTokens are the tokens that --dev prints, so that a first client needs
 // nothing else. They are good for a day.

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"modernc.org/sqlite"
 
@@ -128,9 +127,9 @@ func failingHub(c actors.HubConfig) actors.HubConfig {
 		passing("fed")
 		fed(events)
 	}
-	c.Delivered = func(events, bytes int, lag time.Duration) {
+	c.Delivered = func(d actors.Delivery) {
 		passing("delivered")
-		delivered(events, bytes, lag)
+		delivered(d)
 	}
 	return c
 }

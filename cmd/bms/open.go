@@ -47,6 +47,7 @@ func (a *App) openTelemetry(ctx context.Context) (err error) {
 	if a.tracing, err = telemetry.NewTracing(ctx, a.logger, version()); err != nil {
 		return err
 	}
+	a.spans = telemetry.NewSpans(a.tracing.Provider, a.now)
 	a.closeWith(func() error {
 		// What a collector that is down can't take is lost, and no reason to
 		// exit with an error.
@@ -101,9 +102,9 @@ func (a *App) openAuth(context.Context) (err error) {
 // openProjections opens the read models, a folder beside the log.
 func (a *App) openProjections(ctx context.Context) (err error) {
 	a.projections, err = projections.Open(ctx, failingProjections(projections.Config{
-		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.log, Commands: a.courier,
+		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.spans.Log(a.log), Commands: a.courier,
 		AlertsRepeat: a.cfg.alertsRepeat, Logger: a.logger, Now: a.now,
-		Observe: projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed},
+		Observe: a.observeProjections(),
 	}))
 	if err != nil {
 		return fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
@@ -118,8 +119,8 @@ func (a *App) openDeciders(context.Context) (err error) {
 		return err
 	}
 	a.deciders, err = actors.NewDeciders(failingDeciders(actors.DecidersConfig{
-		System: a.system, Log: a.log, Load: a.loadStream, Logger: a.logger, Now: a.now,
-		Observe: actors.Observe{Appended: a.metrics.Appended, Answered: a.metrics.Command},
+		System: a.system, Log: a.spans.Log(a.log), Load: a.loadStream, Logger: a.logger, Now: a.now,
+		Observe: a.observeDeciders(),
 	}))
 	if err != nil {
 		return err

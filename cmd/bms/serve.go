@@ -55,6 +55,7 @@ type App struct {
 	sockets     *sockets
 	metrics     *telemetry.Metrics
 	tracing     *telemetry.Tracing
+	spans       *telemetry.Spans // nil: none
 	listener    net.Listener
 	server      *http.Server
 	signingKey  []byte      // HS256; nil without one
@@ -71,7 +72,15 @@ func serve(ctx context.Context, cfg *serveConfig, stdout, stderr io.Writer) erro
 	if err := cfg.check(); err != nil {
 		return err
 	}
-	app := newApp(cfg, newLogger(cfg, stderr))
+	var level slog.LevelVar
+	level.Set(cfg.logLevel)
+	logger := newLogger(cfg, stderr, &level)
+	ctx, cancel := context.WithCancel(ctx)
+	var listening sync.WaitGroup
+	listening.Go(func() { switchLevel(ctx, &level, logger) })
+	defer listening.Wait()
+	defer cancel()
+	app := newApp(cfg, logger)
 	if err := app.open(ctx); err != nil {
 		return err
 	}

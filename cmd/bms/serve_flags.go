@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -28,6 +29,9 @@ type serveConfig struct {
 	compressFrom  int64
 	roomIdle      time.Duration
 	alertsRepeat  string
+	logFormat     string
+	logLevel      slog.Level
+	slowCommand   time.Duration
 	dev, demo     bool
 }
 
@@ -55,6 +59,9 @@ func serveFlags() (*flagSet, *serveConfig) {
 	define(f, &c.compressFrom, "compress-from", "off", orOff(parseSize), "`size` from which messages over WebSockets are compressed (permessage-deflate)")
 	define(f, &c.roomIdle, "room-idle", "5m", parseDuration, "`time` after which an empty room is cleaned up")
 	define(f, &c.alertsRepeat, "alerts-repeat", "every", oneOf("every", "escalation"), "`which` low-stock changes alert: every, each that leaves too little; escalation, only crossing and worsening")
+	define(f, &c.logLevel, "log-level", "info", parseLevel, "`least` that is logged: debug, info, warn or error; SIGUSR1 changes to debug and back")
+	define(f, &c.logFormat, "log-format", "auto", oneOf("auto", "json", "text"), "`form` of the log: json, text, or auto: text with --dev, else json")
+	define(f, &c.slowCommand, "slow-command", "1s", orOff(parseDuration), "`time` from which a command is logged as slow, or off")
 	f.BoolVar(&c.dev, "dev", false, "for a machine of your own: make a signing key in the data folder, allow localhost origins")
 	f.BoolVar(&c.demo, "demo", false, "open two shops and let simulated tills sell; needs --dev")
 	return f, c

@@ -39,19 +39,22 @@ func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *doma
 	s := c.sockets
 	cmd.Identity, cmd.At = s.projections.Identity(c.conn.Claims()), s.now()
 	ctx, cancel := context.WithTimeout(context.Background(), socketCommandTimeout)
+	ctx, end := s.spans.Command(ctx, cmd.Type, c.conn.SID(), c.namespace)
 	pending, err := s.bus.Begin(ctx, cmd)
 	if err != nil {
 		cancel()
 		c.conn.Release()
-		answer(s.refusedCommand(cmd.Type, err))
+		answer(s.refusedCommand(ctx, cmd.Type, err))
+		end(err)
 		return
 	}
 	go func() {
 		defer c.conn.Release()
 		defer cancel()
 		commit, err := pending.Wait(ctx)
+		defer func() { end(err) }()
 		if err != nil {
-			answer(s.refusedCommand(cmd.Type, err))
+			answer(s.refusedCommand(ctx, cmd.Type, err))
 			return
 		}
 		s.followUps.of(ctx, commit)
@@ -61,9 +64,9 @@ func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *doma
 
 // refusedCommand is the answer to a command that came to an error, which is
 // logged if it is a fault.
-func (s *sockets) refusedCommand(commandType string, err error) any {
+func (s *sockets) refusedCommand(ctx context.Context, commandType string, err error) any {
 	if _, no := errors.AsType[*domain.Rejection](err); !no {
-		s.logger.Error("command over a socket", "type", commandType, "error", err)
+		s.logger.ErrorContext(ctx, "command over a socket", "type", commandType, "error", err)
 	}
 	return actors.Refusal(err)
 }

@@ -70,7 +70,7 @@ func (c *socketClient) acknowledge(args []json.RawMessage, answer func(any)) {
 		ctx, cancel := context.WithTimeout(context.Background(), socketCommandTimeout)
 		defer cancel()
 		if err := c.sockets.acknowledge(ctx, c.conn.Claims(), pos); err != nil {
-			answer(c.sockets.refusedCommand(domain.CommandAckNotifications, err))
+			answer(c.sockets.refusedCommand(ctx, domain.CommandAckNotifications, err))
 			return
 		}
 		answer(acked{true})

@@ -49,6 +49,7 @@ type sockets struct {
 	bus          *commandbus.Bus
 	followUps    *followUps
 	metrics      *telemetry.Metrics
+	spans        *telemetry.Spans // nil: none
 	durability   string
 	allowOrigin  func(origin string) bool
 	logger       *slog.Logger
@@ -68,7 +69,7 @@ func newSockets(a *App) (*sockets, error) {
 	}
 	s := &sockets{
 		ids: ids, sessions: store, admission: newAdmission(a.limiter), log: a.log, verifier: a.verifier, projections: a.projections,
-		bus: a.bus, followUps: a.followUps, metrics: a.metrics, durability: a.log.Durability(), allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
+		bus: a.bus, followUps: a.followUps, metrics: a.metrics, spans: a.spans, durability: a.log.Durability(), allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
 	for _, ns := range namespaces {
@@ -77,7 +78,7 @@ func newSockets(a *App) (*sockets, error) {
 	codecs = append(codecs, plainEncoder{})
 	s.hub, err = actors.NewHub(failingHub(actors.HubConfig{
 		System: a.system, Log: a.log, Codecs: codecs, Verify: s.verify, Branches: s.branchIDs, Unread: s.unread, Sessions: store,
-		RoomIdle: a.cfg.roomIdle, Fed: a.metrics.Fed, Delivered: a.metrics.Delivered, Logger: a.logger, Now: a.now,
+		RoomIdle: a.cfg.roomIdle, Fed: a.metrics.Fed, Delivered: a.metrics.Delivered, Tracer: a.tracer(), Logger: a.logger, Now: a.now,
 	}))
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -167,7 +168,8 @@ func (s *sockets) close() error {
 // all come back at once.
 const drainSpread = 5 * time.Second
 
-// run posts the statistics to admins once a second.
+// run posts the statistics to admins once a second, and notes how far behind
+// each connection is.
 func (s *sockets) run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -178,6 +180,7 @@ func (s *sockets) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		s.hub.Lags(s.metrics.Lag)
 		stats := s.hub.Stats()
 		events := stats.Events - before
 		before = stats.Events

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -91,13 +92,21 @@ func parseSize(s string) (int64, error) {
 }
 
 // orOff reads "off", too, as zero.
-func orOff(parse func(string) (int64, error)) func(string) (int64, error) {
-	return func(s string) (int64, error) {
+func orOff[T any](parse func(string) (T, error)) func(string) (T, error) {
+	return func(s string) (off T, err error) {
 		if s == "off" {
-			return 0, nil
+			return off, nil
 		}
 		return parse(s)
 	}
+}
+
+// parseLevel reads what is to be logged.
+func parseLevel(s string) (level slog.Level, err error) {
+	if err := level.UnmarshalText([]byte(s)); err != nil || strings.ContainsAny(s, "+-") {
+		return 0, fmt.Errorf("want debug, info, warn or error")
+	}
+	return level, nil
 }
 
 // oneOf reads one of the given words.

@@ -29,14 +29,14 @@ func newTracing(provider trace.TracerProvider, topic string) *tracing {
 	return t
 }
 
-// publishing starts the publisher's span and puts the trace context into the
-// message.
+// publishing starts the publisher's span and puts it into the message. Of a
+// trace that isn't sampled goes on what the edge has put into the command's
+// metadata.
 func (t *tracing) publishing(ctx context.Context, msg *message.Message, commandType string) (end func(error)) {
-	sc := trace.SpanContextFromContext(ctx)
-	if !sc.IsValid() {
+	if !trace.SpanContextFromContext(ctx).IsSampled() {
 		return func(error) {}
 	}
-	if t.tracer == nil || !sc.IsSampled() {
+	if t.tracer == nil {
 		t.propagator.Inject(ctx, propagation.MapCarrier(msg.Metadata))
 		return func(error) {}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -66,7 +67,7 @@ func Test_a_sampled_command_is_one_trace_into_the_commit(t *testing.T) {
 	}
 }
 
-func Test_a_command_that_is_not_sampled_makes_no_span_and_keeps_its_trace(t *testing.T) {
+func Test_a_command_that_is_not_sampled_makes_no_span_and_keeps_the_trace_it_came_with(t *testing.T) {
 	var handed domain.Command
 	b, _, recorder := traced(t, func(cmd domain.Command, answer reply) {
 		handed = cmd
@@ -77,7 +78,18 @@ func Test_a_command_that_is_not_sampled_makes_no_span_and_keeps_its_trace(t *tes
 		t.Fatal(err)
 	}
 	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceState: state})
-	if _, err := b.Do(trace.ContextWithSpanContext(t.Context(), sc), adjustment("1")); err != nil {
+	ctx := trace.ContextWithSpanContext(t.Context(), sc)
+	cmd := adjustment("1")
+	if _, err := b.Do(ctx, cmd); err != nil {
+		t.Fatal(err)
+	}
+	if handed.Metadata != nil {
+		t.Errorf("metadata %v, want none: the edge has put none in", handed.Metadata)
+	}
+	cmd = adjustment("2")
+	cmd.Metadata = propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, propagation.MapCarrier(cmd.Metadata))
+	if _, err := b.Do(ctx, cmd); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := handed.Metadata["traceparent"], "00-01000000000000000000000000000000-0200000000000000-00"; got != want {

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"bms/actors"
 	"bms/domain"
 )
 
@@ -18,6 +19,7 @@ type Metrics struct {
 
 	commands        *prometheus.CounterVec   // type, outcome
 	commandDuration *prometheus.HistogramVec // type
+	durable         prometheus.Histogram
 	appendDuration  prometheus.Histogram
 	appendCommits   prometheus.Histogram
 	appendFailures  prometheus.Counter
@@ -34,6 +36,8 @@ type Metrics struct {
 	delivered   prometheus.Counter
 	writes      prometheus.Counter
 	deliverLag  prometheus.Histogram
+	deliverWait prometheus.Histogram
+	lag         prometheus.Histogram
 
 	folded      *prometheus.CounterVec // projection
 	foldErrors  *prometheus.CounterVec // projection
@@ -73,6 +77,7 @@ func NewMetrics() *Metrics {
 	durations := prometheus.ExponentialBuckets(0.00005, 2, 19)
 	m.commands = m.counters("bms_commands_total", "Commands by type and outcome: accepted, fault or the code of the rejection.", "type", "outcome")
 	m.commandDuration = m.histograms("bms_command_duration_seconds", "From the acceptance of a command to its answer.", durations, "type")
+	m.durable = m.histogram("bms_commit_durable_seconds", "From the acceptance of a command until its commit is durable.", durations)
 	m.appendDuration = m.histogram("bms_log_append_duration_seconds", "One append of the log, until it is durable.", durations)
 	m.appendCommits = m.histogram("bms_log_append_commits", "Commits that became durable together.", prometheus.ExponentialBuckets(1, 2, 12))
 	m.appendFailures = m.counter("bms_log_append_failures_total", "Appends that failed or whose outcome is unknown.")
@@ -89,6 +94,8 @@ func NewMetrics() *Metrics {
 	m.delivered = m.counter("bms_delivered_bytes_total", "Bytes of events written to sockets.")
 	m.writes = m.counter("bms_delivery_writes_total", "Writes in which those events went out.")
 	m.deliverLag = m.histogram("bms_delivery_lag_seconds", "From the decision of an event to its write to a socket, for the last event of a write.", durations)
+	m.deliverWait = m.histogram("bms_delivery_wait_seconds", "From when an event was durable and in the feed until it was handed to a socket, for the last event of a write.", durations)
+	m.lag = m.histogram("bms_connection_lag_records", "Log records between a connection and the head, of each connection once a second.", prometheus.ExponentialBuckets(1, 4, 12))
 
 	m.folded = m.counters("bms_projection_events_total", "Events folded.", "projection")
 	m.foldSeconds = m.counters("bms_projection_fold_seconds_total", "Time spent folding.", "projection")
@@ -109,15 +116,32 @@ func (m *Metrics) Registry() prometheus.Registerer { return m.registry }
 
 // Handler answers a scrape.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	// Only OpenMetrics, which Prometheus asks for, has exemplars.
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
 }
 
 // Command counts a command's answer: its outcome is "accepted", "fault", or the
 // code of a rejection.
-func (m *Metrics) Command(commandType, outcome string, took time.Duration) {
-	commandType = m.commandTypes.value(commandType)
+func (m *Metrics) Command(cmd *domain.Command, outcome string, took time.Duration) {
+	commandType := m.commandTypes.value(cmd.Type)
 	m.commands.WithLabelValues(commandType, m.outcomes.value(outcome)).Inc()
-	m.commandDuration.WithLabelValues(commandType).Observe(took.Seconds())
+	observe(m.commandDuration.WithLabelValues(commandType), took, traceID(cmd.Metadata))
+}
+
+// Durable counts a commit that has become durable, so long after its command
+// was accepted.
+func (m *Metrics) Durable(c *domain.Commit, took time.Duration) {
+	observe(m.durable, took, traceID(c.Metadata))
+}
+
+// observe counts a duration, with its trace as the exemplar if it has one.
+func observe(h prometheus.Observer, d time.Duration, trace string) {
+	seconds := max(d, 0).Seconds()
+	if trace == "" {
+		h.Observe(seconds)
+		return
+	}
+	h.(prometheus.ExemplarObserver).ObserveWithExemplar(seconds, prometheus.Labels{"trace_id": trace})
 }
 
 // Appended counts an append of the log: how many commits became durable
@@ -178,14 +202,23 @@ func (m *Metrics) Closed(code int) {
 // Fed counts events that the feed took from the log.
 func (m *Metrics) Fed(events int) { m.fed.Add(float64(events)) }
 
-// Delivered counts a write of events to a socket. lag is the age of the
-// youngest of them.
-func (m *Metrics) Delivered(events, bytes int, lag time.Duration) {
+// Delivered counts events given to a socket.
+func (m *Metrics) Delivered(d actors.Delivery) {
 	m.writes.Inc()
-	m.deliveries.Add(float64(events))
-	m.delivered.Add(float64(bytes))
-	m.deliverLag.Observe(max(lag, 0).Seconds())
+	m.deliveries.Add(float64(d.Events))
+	m.delivered.Add(float64(d.Bytes))
+	trace := ""
+	if d.Trace != nil {
+		trace = exemplar(d.Trace)
+	}
+	observe(m.deliverLag, d.Lag, trace)
+	if d.Waited >= 0 {
+		observe(m.deliverWait, d.Waited, trace)
+	}
 }
+
+// Lag counts how far a connection is behind.
+func (m *Metrics) Lag(records uint64) { m.lag.Observe(float64(records)) }
 
 // Folded counts a batch that a projection committed.
 func (m *Metrics) Folded(projection string, _, events int, took time.Duration) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bms/actors"
 	"bms/domain"
 )
 
@@ -39,8 +40,8 @@ func has(t *testing.T, m *Metrics, line string) {
 
 func Test_what_happens_is_counted(t *testing.T) {
 	m := NewMetrics()
-	m.Command(domain.CommandAdjustStock, "accepted", 3*time.Millisecond)
-	m.Command(domain.CommandAdjustStock, domain.CodeInsufficientStock, time.Millisecond)
+	m.Command(&domain.Command{Type: domain.CommandAdjustStock}, "accepted", 3*time.Millisecond)
+	m.Command(&domain.Command{Type: domain.CommandAdjustStock}, domain.CodeInsufficientStock, time.Millisecond)
 	m.Appended(7, time.Millisecond, nil)
 	m.Appended(1, time.Second, errors.New("disk full"))
 	m.Loaded(time.Millisecond, nil)
@@ -52,7 +53,7 @@ func Test_what_happens_is_counted(t *testing.T) {
 	m.Closed(4401)
 	m.Closed(0)
 	m.Fed(5)
-	m.Delivered(10, 2000, 2*time.Millisecond)
+	m.Delivered(actors.Delivery{Events: 10, Bytes: 2000, Lag: 2 * time.Millisecond, Waited: time.Millisecond})
 	m.Folded("inventory", 3, 9, time.Second)
 	m.FoldFailed("inventory", errors.New("x"))
 	m.Alerted(2, 1)
@@ -93,7 +94,7 @@ func Test_labels_stay_bounded(t *testing.T) {
 	m := NewMetrics()
 	for i := range 10_000 {
 		s := fmt.Sprint("x", i)
-		m.Command(s, s, 0)
+		m.Command(&domain.Command{Type: s}, s, 0)
 		m.Connected(s, s)
 		m.Disconnected(s, s, s)
 		m.Refused(s, s)
@@ -120,13 +121,13 @@ func Benchmark_counting(b *testing.B) {
 	b.Run("command", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			m.Command(domain.CommandAdjustStock, "accepted", time.Millisecond)
+			m.Command(&domain.Command{Type: domain.CommandAdjustStock}, "accepted", time.Millisecond)
 		}
 	})
 	b.Run("delivered", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			m.Delivered(10, 2000, time.Millisecond)
+			m.Delivered(actors.Delivery{Events: 10, Bytes: 2000, Lag: time.Millisecond, Waited: -1})
 		}
 	})
 	b.Run("request", func(b *testing.B) {

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"time"
+
+	"bms/actors"
+	"bms/domain"
+	"bms/projections"
+	"bms/transport/telemetry"
+)
+
+// observeDeciders wires what the write path tells to metrics, log and traces.
+func (a *App) observeDeciders() actors.Observe {
+	slow := telemetry.NewSlowCommands(a.cfg.slowCommand, a.logger, a.now)
+	o := actors.Observe{
+		Appended: a.metrics.Appended, Loaded: a.metrics.Loaded, Durable: a.metrics.Durable,
+		Answered: func(cmd *domain.Command, outcome string, took time.Duration) {
+			a.metrics.Command(cmd, outcome, took)
+			slow.Note(cmd, outcome, took)
+		},
+	}
+	if a.spans != nil {
+		o.Decided = a.spans.Decided
+	}
+	return o
+}
+
+// observeProjections does the same for the read models.
+func (a *App) observeProjections() projections.Hooks {
+	h := projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed}
+	if a.spans != nil {
+		h.Projected, h.Deriving = a.spans.Projected, a.spans.Deriving
+	}
+	return h
+}
+
+// tracer makes the spans of events on their way to the sockets; nil for none.
+func (a *App) tracer() actors.Tracer {
+	if a.spans == nil {
+		return nil
+	}
+	return a.spans
+}
