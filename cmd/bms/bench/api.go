@@ -80,6 +80,18 @@ func (a *api) call(ctx context.Context, method, path, token, key string, body []
 	return r, nil
 }
 
+// reach says at once if there is no node at the URL, or one that doesn't take
+// our tokens.
+func (a *api) reach(ctx context.Context, token string) error {
+	const path = "/api/stats"
+	var buf bytes.Buffer
+	r, err := a.call(ctx, http.MethodGet, path, token, "", nil, &buf)
+	if err == nil && !r.ok() {
+		err = r.err(http.MethodGet, path)
+	}
+	return err
+}
+
 // get asks until there is an answer, for what the end of a run needs: the node
 // may still be starting.
 func (a *api) get(ctx context.Context, path, token string, into any) error {

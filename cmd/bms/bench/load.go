@@ -132,6 +132,9 @@ func (l *Load) Run(ctx context.Context) (*Report, error) {
 	// What follows the commands goes on when the context has ended.
 	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	if err := l.api.reach(ctx, l.admin); err != nil {
+		return nil, err
+	}
 	if err := l.openShops(ctx); err != nil {
 		return nil, err
 	}
@@ -189,7 +192,7 @@ func (l *Load) openShops(ctx context.Context) error {
 		}
 		for i := range l.cfg.Products {
 			stock := 10_000
-			if i%10 == 9 {
+			if i%10 == 0 {
 				stock = 20
 			}
 			err := give("POST", "/api/branches/"+b+"/products",
