@@ -75,6 +75,12 @@ var problems = map[string]struct {
 	codeUpgradeRequired:   {http.StatusUpgradeRequired, "This is a WebSocket"},
 	codeReadModelBehind:   {http.StatusServiceUnavailable, "The read model isn't there yet"},
 	codeNotReady:          {http.StatusServiceUnavailable, "Not ready"},
+	codeUnknownProjection: {http.StatusNotFound, "No such projection"},
+	codeRebuildRunning:    {http.StatusConflict, "A rebuild is under way"},
+	codeNoRebuild:         {http.StatusNotFound, "No rebuild is under way"},
+	codeUnknownParked:     {http.StatusNotFound, "Nothing is parked there"},
+	codeParkedBehind:      {http.StatusConflict, "An earlier one is in the way"},
+	codeStillFailing:      {http.StatusConflict, "It still can't be folded"},
 	codeInternal:          {http.StatusInternalServerError, "Internal error"},
 }
 

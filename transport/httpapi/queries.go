@@ -129,6 +129,19 @@ var queryRoutes = []queryRoute{
 		answer: reflect.TypeFor[projections.Page[projections.Status]](), serve: projectionStatus,
 	},
 	{
+		path: "/api/projections/{name}", summary: "How far one read model is, and what is rebuilt of it", least: domain.RoleAdmin,
+		answer: reflect.TypeFor[projections.Status](), serve: oneProjection,
+	},
+	{
+		path: "/api/projections/{name}/parked", summary: "Commits that a read model could not fold, and those that wait behind them", least: domain.RoleAdmin,
+		params: []param{paramCursor, paramLimit},
+		answer: reflect.TypeFor[projections.Page[projections.Parked]](), serve: listParked,
+	},
+	{
+		path: "/api/projections/{name}/digests", summary: "Digests of a read model by position, to compare nodes and days", least: domain.RoleAdmin,
+		answer: reflect.TypeFor[projections.Page[projections.NotedDigest]](), serve: listDigests,
+	},
+	{
 		path: "/api/connections", summary: "Who is connected, where, how far behind", least: domain.RoleAdmin,
 		answer: reflect.TypeFor[projections.Page[actors.ConnectionInfo]](), serve: connections,
 	},

@@ -45,6 +45,7 @@ func (a *api) routes() []routeEntry {
 		method: http.MethodDelete, path: "/api/connections/{sid}", summary: "Disconnect a connection", tag: "node",
 		roles: "admin", status: http.StatusNoContent, handle: a.disconnect,
 	})
+	all = append(all, a.projectionRoutes()...)
 	open("/ws-status", "How the sockets of this node are", reflect.TypeFor[WSStatus](), "", a.wsStatus)
 	open("/healthz", "Whether the process answers", reflect.TypeFor[Health](), "", a.healthz)
 	open("/readyz", "Whether this node should get traffic", reflect.TypeFor[Health](), "", a.readyz)
