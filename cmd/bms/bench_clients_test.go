@@ -12,25 +12,22 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"golang.org/x/sync/errgroup"
 
-	"bms/domain"
-	"bms/transport/auth"
+	"bms/transport/telemetry"
 )
 
-// benchClients are Socket.IO clients over WebSocket in a process of their own,
-// so that what the node takes can be told from what they take.
+// benchClients are clients over WebSocket in a process of their own, so that what the node takes can be told from what they take.
 type benchClients struct {
 	process *exec.Cmd
 	stdin   io.WriteCloser
 	stdout  *bufio.Reader
 }
 
-// benchClientsOf is set, to "address count", in the environment of that
-// process.
+// benchClientsOf is set, to "protocol address count", in the environment of
+// that process.
 const benchClientsOf = "BENCH_CLIENTS_OF"
 
 func init() {
@@ -38,10 +35,11 @@ func init() {
 	if of == "" {
 		return
 	}
-	addr, count, _ := strings.Cut(of, " ")
-	n, err := strconv.Atoi(count)
+	var protocol, addr string
+	var count int
+	_, err := fmt.Sscan(of, &protocol, &addr, &count)
 	if err == nil {
-		err = runClients(addr, n)
+		err = runClients(protocol, addr, count)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -50,12 +48,12 @@ func init() {
 	os.Exit(0)
 }
 
-// connectClients starts so many clients, staff of branch b1, and returns when
+// connectClients starts so many clients of a protocol, staff of branch b1, and returns when
 // all are connected.
-func connectClients(b *testing.B, addr string, count int) *benchClients {
+func connectClients(b *testing.B, protocol, addr string, count int) *benchClients {
 	b.Helper()
 	c := &benchClients{process: exec.Command(os.Args[0])}
-	c.process.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", benchClientsOf, addr, count))
+	c.process.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", benchClientsOf, protocol, addr, count))
 	c.process.Stderr = os.Stderr
 	stdout, err := c.process.StdoutPipe()
 	if err != nil {
@@ -97,7 +95,11 @@ func (c *benchClients) hangUp(b *testing.B) {
 
 // runClients is the process of the clients: it connects them, says so, and
 // then for each number on stdin says when so many events have come.
-func runClients(addr string, count int) error {
+func runClients(protocol, addr string, count int) error {
+	connect := connectSocketIO
+	if protocol == telemetry.ProtocolWebSocket {
+		connect = connectPlain
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	events := newCounter()
@@ -105,7 +107,7 @@ func runClients(addr string, count int) error {
 	connecting.SetLimit(32)
 	for i := range count {
 		connecting.Go(func() error {
-			conn, err := connectSocketIO(ctx, addr, "u"+strconv.Itoa(i))
+			conn, err := connect(ctx, addr, "u"+strconv.Itoa(i))
 			if err == nil {
 				go listen(ctx, conn, events)
 			}
@@ -162,20 +164,13 @@ func (c *counter) await(n int) {
 // connectSocketIO opens a connection to /ws as socket.io-client does, and
 // waits for the session event.
 func connectSocketIO(ctx context.Context, addr, user string) (*websocket.Conn, error) {
-	now := time.Now()
-	token, err := auth.Sign([]byte(testSecret), auth.Grant{
-		Identity: domain.Identity{UserID: user, Role: domain.RoleStaff, Branches: []string{"b1"}}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
-	})
-	if err != nil {
-		return nil, err
-	}
 	conn, _, err := websocket.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {
 		return nil, err
 	}
 	for _, step := range []struct{ send, want string }{
 		{"", "0{"},
-		{`40/ws,{"token":"` + token + `"}`, "40/ws,{"},
+		{`40/ws,{"token":"` + staffToken(user) + `"}`, "40/ws,{"},
 		{"", `42/ws,["session"`},
 	} {
 		if step.send != "" {
@@ -192,6 +187,19 @@ func connectSocketIO(ctx context.Context, addr, user string) (*websocket.Conn, e
 		}
 	}
 	return conn, nil
+}
+
+// connectPlain opens a plain WebSocket to /ws and waits for the session.
+func connectPlain(ctx context.Context, addr, user string) (*websocket.Conn, error) {
+	conn, _, err := websocket.Dial(ctx, "ws://"+addr+"/ws?token="+staffToken(user), nil)
+	if err != nil {
+		return nil, err
+	}
+	_, got, err := conn.Read(ctx)
+	if err == nil && !strings.HasPrefix(string(got), `{"type":"session"`) {
+		err = fmt.Errorf("got %.60q, want the session", got)
+	}
+	return conn, err
 }
 
 // listen answers pings and counts events until the connection ends.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bms/domain"
+	"bms/transport/telemetry"
 )
 
 // fanOutClients are the sockets in one room of BenchmarkFanOut.
@@ -26,7 +27,7 @@ func BenchmarkFanOut(b *testing.B) {
 	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
 		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
 	})
-	clients := connectClients(b, node.addr, fanOutClients)
+	clients := connectClients(b, telemetry.ProtocolSocketIO, node.addr, fanOutClients)
 	defer clients.hangUp(b)
 	got := 0 // events, by each client
 	for name, atOnce := range map[string]int{"one_at_a_time": 1, "saturated": 64} {

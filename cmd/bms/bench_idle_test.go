@@ -14,14 +14,21 @@ import (
 // idleConnections is how many clients BenchmarkIdleConnections has.
 const idleConnections = 5000
 
-// BenchmarkIdleConnections is what an idle Socket.IO connection over WebSocket
-// takes of the node's memory, all of the node. Kernel buffers are not counted.
+// BenchmarkIdleConnections is what an idle connection over WebSocket, with
+// Socket.IO and plain, takes of the node's memory, all of the node. Kernel
+// buffers are not counted.
 func BenchmarkIdleConnections(b *testing.B) {
+	for _, protocol := range protocols {
+		b.Run(protocol, func(b *testing.B) { benchIdle(b, protocol) })
+	}
+}
+
+func benchIdle(b *testing.B, protocol string) {
 	node := startNode(b, b.TempDir())
 	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	for b.Loop() {
 		rss, heap, stack := memory(b)
-		clients := connectClients(b, node.addr, idleConnections)
+		clients := connectClients(b, protocol, node.addr, idleConnections)
 		rssAfter, heapAfter, stackAfter := memory(b)
 		report := func(before, after int64, unit string) {
 			b.ReportMetric(float64(after-before)/idleConnections/1000, unit)
