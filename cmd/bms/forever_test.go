@@ -1,18 +1,13 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"bms/domain"
 	"bms/transport/auth"
@@ -54,42 +49,6 @@ func (c *fakeClock) token(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return token
-}
-
-// overWebSocket gives a command on a plain WebSocket and returns the ack.
-func overWebSocket(t *testing.T, n *testNode, token, command string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	conn, response, err := websocket.Dial(ctx, "ws://"+n.addr+"/ws", &websocket.DialOptions{
-		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if response.Body != nil {
-		_ = response.Body.Close()
-	}
-	defer func() { _ = conn.CloseNow() }()
-	if err := conn.Write(ctx, websocket.MessageText, []byte(`{"op":"command","id":7,"args":[`+command+`]}`)); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		_, frame, err := conn.Read(ctx)
-		if err != nil {
-			t.Fatalf("no ack: %v", err)
-		}
-		var ack struct {
-			Type string
-			Data json.RawMessage
-		}
-		if err := json.Unmarshal(frame, &ack); err != nil {
-			t.Fatalf("frame %s: %v", frame, err)
-		}
-		if ack.Type == "ack" {
-			return string(ack.Data)
-		}
-	}
 }
 
 // Invariant 3, by a clock that is put forward: a key is not remembered for a
@@ -167,7 +126,7 @@ func TestForever_one_key_has_one_effect_and_one_answer(t *testing.T) {
 			if got := must(201, "POST", sales, "key", sale(3)); got != first {
 				t.Errorf("answer %s\nfirst  %s", got, first)
 			}
-			socket := overWebSocket(t, n, clock.token(t), `{"type":"transaction.create","branchId":"b1","commandId":"key","body":`+sale(3)+`}`)
+			socket := listenTo(t, n, clock.token(t)).ask(t, "command", `{"type":"transaction.create","branchId":"b1","commandId":"key","body":`+sale(3)+`}`)
 			if want := `{"ok":true,` + first[1:]; socket != want {
 				t.Errorf("ack   %s\nfirst %s", socket, want)
 			}

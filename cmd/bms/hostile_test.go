@@ -1,16 +1,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/coder/websocket"
 
 	"bms/domain"
 )
@@ -22,7 +17,7 @@ func TestHostile_texts_come_back_as_they_were_typed(t *testing.T) {
 	quoted := quote(t, text)
 	s := newStage(t)
 	client := newClient(t, 4)
-	conn := s.listen()
+	conn := listenTo(t, s.node, s.token)
 	s.must(client, "POST", "/api/branches", `{"branchId":"b1","name":`+quoted+`}`)
 	s.must(client, "POST", "/api/branches/b1/products", `{"productId":"tea","sku":`+quoted+`,"name":`+quoted+`,"priceMinor":1,"currency":"EUR","stock":5,"minStock":9}`)
 	s.must(client, "POST", "/api/branches/b1/inventory/adjustments", `{"productId":"tea","delta":-1,"reason":`+quoted+`,"ref":`+quoted+`}`)
@@ -78,38 +73,9 @@ func quote(t *testing.T, text string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// listener is a plain WebSocket that reads.
-type listener struct{ conn *websocket.Conn }
-
-// listen connects an admin.
-func (s *stage) listen() *listener {
-	s.t.Helper()
-	conn, response, err := websocket.Dial(s.t.Context(), "ws://"+s.node.addr+"/ws", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + s.token}}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if response.Body != nil {
-		_ = response.Body.Close()
-	}
-	s.t.Cleanup(func() { _ = conn.CloseNow() })
-	l := &listener{conn}
-	l.read(s.t) // the session
-	return l
-}
-
-func (l *listener) read(t *testing.T) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	_, frame, err := l.conn.Read(ctx)
-	if err != nil {
-		t.Fatalf("read an event: %v", err)
-	}
-	return string(frame)
-}
-
 // Amounts at the edges of what a number holds, and more than there is of
-// anything: refused with the code that says so, and no trace in the log.
+// anything: refused with the code that says so, over HTTP and over a socket
+// alike, and no trace in the log.
 func TestHostile_amounts_that_cannot_be(t *testing.T) {
 	s := newStage(t)
 	client := newClient(t, 4)
@@ -143,6 +109,7 @@ func TestHostile_amounts_that_cannot_be(t *testing.T) {
 	receive := "/api/branches/b2/transfers/" + transfer.Result.TransferID + "/receive"
 	s.must(client, "POST", receive, `{}`)
 
+	socket := listenTo(t, s.node, s.token)
 	before := s.commits("b1") + s.commits("b2")
 	for name, c := range map[string]struct {
 		method, path, body string
@@ -189,6 +156,10 @@ func TestHostile_amounts_that_cannot_be(t *testing.T) {
 			}
 			if problem.Code != c.code || problem.Status != status || !strings.Contains(string(answer), c.says) {
 				t.Errorf("answer %d %.300s, want %s with %q", status, answer, c.code, c.says)
+			}
+			ack := socket.overSocket(t, c.path, c.body)
+			if !strings.HasPrefix(ack, `{"ok":false,"error":{"code":"`+c.code+`"`) || !strings.Contains(ack, c.says) {
+				t.Errorf("over a socket %.300s, want %s with %q", ack, c.code, c.says)
 			}
 		})
 	}
