@@ -32,6 +32,9 @@ type flagSet struct {
 	*flag.FlagSet
 	secrets []string // flags that also have a …_FILE variable
 	lists   []string // flags that may be given several times
+	// operands are what has to stand beside the flags, by name, in order;
+	// given is what did.
+	operands, given []string
 }
 
 func newFlagSet(command string) *flagSet {
@@ -52,14 +55,8 @@ func (f *flagSet) secret(p *string, name, usage string) {
 // in what is not yet set. Keys and variables that no command knows are errors
 // that name them; those of other commands are passed by.
 func (f *flagSet) parse(args []string) error {
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return usagef("%s", strings.ReplaceAll(err.Error(), " -", " --"))
-	}
-	if f.NArg() > 0 {
-		return usagef("unexpected argument %q", f.Arg(0))
+	if err := f.parseArgs(args); err != nil {
+		return err
 	}
 	known := knownFlags()
 	if err := checkEnvironment(os.Environ(), known); err != nil {
@@ -77,6 +74,56 @@ func (f *flagSet) parse(args []string) error {
 	}
 	return nil
 }
+
+// parseArgs reads flags and operands in whatever order they come.
+func (f *flagSet) parseArgs(args []string) error {
+	f.given = nil
+	for {
+		if err := f.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return err
+			}
+			return usagef("%s", strings.ReplaceAll(err.Error(), " -", " --"))
+		}
+		if f.NArg() == 0 {
+			break
+		}
+		if len(f.given) == len(f.operands) {
+			return usagef("unexpected argument %q", f.Arg(0))
+		}
+		f.given, args = append(f.given, f.Arg(0)), f.Args()[1:]
+	}
+	if len(f.given) < len(f.operands) {
+		return usagef("%s is missing", f.operands[len(f.given)])
+	}
+	return nil
+}
+
+// parseArguments reads flags and, between or behind them, operands.
+func (f *flagSet) parseArguments(args []string) error {
+	for {
+		if err := f.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return err
+			}
+			return usagef("%s", strings.ReplaceAll(err.Error(), " -", " --"))
+		}
+		if f.NArg() == 0 {
+			break
+		}
+		if len(f.given) == len(f.operands) {
+			return usagef("unexpected argument %q", f.Arg(0))
+		}
+		f.given, args = append(f.given, f.Arg(0)), f.Args()[1:]
+	}
+	if len(f.given) < len(f.operands) {
+		return usagef("%s is missing: %s %s", f.operands[len(f.given)], f.Name(), strings.Join(f.operands, " "))
+	}
+	return nil
+}
+
+// operand is the i-th of the operands, once parsed.
+func (f *flagSet) operand(i int) string { return f.given[i] }
 
 // readSecretFiles sets the secrets that BMS_…_FILE variables point to.
 func (f *flagSet) readSecretFiles() error {
@@ -168,7 +215,7 @@ func envName(flagName string) string {
 }
 
 func (f *flagSet) printUsage(w io.Writer, synopsis string) {
-	fmt.Fprintf(w, "%s: %s\n\n", f.Name(), synopsis)
+	fmt.Fprintf(w, "%s: %s\n\n", strings.Join(append([]string{f.Name()}, f.operands...), " "), synopsis)
 	f.VisitAll(func(fl *flag.Flag) {
 		arg, usage := flag.UnquoteUsage(fl)
 		if arg != "" {
