@@ -24,6 +24,9 @@ type logConfig struct {
 var eventTypes = []string{
 	domain.TypeInventoryUpdated, domain.TypeProductUpdated, domain.TypeTransactionCreated, domain.TypeTransactionStatusChanged,
 	domain.TypeLowStockAlert, domain.TypeBranchUpdated, domain.TypeUserUpdated, domain.TypeSyncStatus, domain.TypeSystemNotification,
+
+	domain.TypeTransferDispatched, domain.TypeTransferAnnounced, domain.TypeTransferRefused, domain.TypeTransferReceived,
+	domain.TypeTransferWithdrawn, domain.TypeTransferReturned, domain.TypeSyncHandled, domain.TypeNotificationsAcked, // internal
 }
 
 func logCommand() (*flagSet, runFunc) {

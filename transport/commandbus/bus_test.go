@@ -94,6 +94,16 @@ func Test_a_command_arrives_as_it_was_sent(t *testing.T) {
 		domain.SetUser{UserID: "u"}, // branches nil
 		domain.ChangeUser{UserID: "u", Branches: &none},
 		domain.SendNotification{Audience: "branch:b1", Message: "\x00\t\u2028 \U0001F600"},
+		domain.AckNotifications{Pos: "x"},
+		domain.AdjustStockBulk{Mode: domain.BulkPerLine, Lines: []domain.BulkAdjustment{{ProductID: "p", Delta: -1 << 63}, {}}},
+		domain.DispatchTransfer{ToBranchID: "b2", Lines: []domain.TransferLine{{ProductID: "p", Quantity: 1<<63 - 1}}},
+		domain.ReceiveTransfer{TransferID: "t"}, // all
+		domain.ReceiveTransfer{TransferID: "t", Lines: &[]domain.ReceivedLine{}},
+		domain.ReceiveTransfer{TransferID: "t", Lines: &[]domain.ReceivedLine{{ProductID: "p", Damaged: 1}}},
+		domain.CancelTransfer{TransferID: "t"},
+		domain.AnnounceTransfer{TransferID: "t", FromBranchID: "b2", Lines: []domain.TransferLine{{ProductID: "p", Quantity: 1}}},
+		domain.ReturnTransfer{TransferID: "t", Lines: []domain.TransferLine{{ProductID: "p", Quantity: 1}}},
+		domain.SubmitSync{DeviceID: "d", FromSeq: domain.MaxSeq, Operations: []domain.SyncOperation{{Seq: 1, Lines: []domain.TransactionLine{{ProductID: "p", Quantity: 1}}}, {}}},
 	} {
 		cmd := domain.Command{
 			ID: "id/with everything", Keyed: true, Type: commandTypeOf(t, body), BranchID: "b1",
@@ -117,12 +127,26 @@ func Test_a_command_arrives_as_it_was_sent(t *testing.T) {
 	}
 }
 
+// The system has no user id, and only its role tells it from nobody.
+func Test_the_system_arrives_as_such(t *testing.T) {
+	msg, err := encode("uuid", &domain.Command{ID: "c", Type: domain.CommandCancelTransfer, Identity: domain.SystemIdentity(), Body: domain.CancelTransfer{TransferID: "t"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decode(msg)
+	if err != nil || !reflect.DeepEqual(got.Identity, domain.SystemIdentity()) {
+		t.Errorf("identity %+v, %v; want %+v", got.Identity, err, domain.SystemIdentity())
+	}
+}
+
 func commandTypeOf(t *testing.T, body any) string {
 	t.Helper()
 	for _, commandType := range []string{
 		domain.CommandOpenBranch, domain.CommandChangeBranch, domain.CommandCreateProduct, domain.CommandChangeProduct,
 		domain.CommandDeleteProduct, domain.CommandCountStock, domain.CommandAdjustStock, domain.CommandCreateTransaction,
 		domain.CommandSetTransactionStatus, domain.CommandSetUser, domain.CommandChangeUser, domain.CommandSendNotification,
+		domain.CommandAckNotifications, domain.CommandAdjustStockBulk, domain.CommandDispatchTransfer, domain.CommandReceiveTransfer,
+		domain.CommandCancelTransfer, domain.CommandAnnounceTransfer, domain.CommandReturnTransfer, domain.CommandSubmitSync,
 	} {
 		if reflect.TypeOf(domain.NewBody(commandType)) == reflect.TypeOf(body) {
 			return commandType
