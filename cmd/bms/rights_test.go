@@ -72,7 +72,7 @@ func TestRights_rooms_of_one_connection_are_bounded(t *testing.T) {
 	})
 }
 
-// Invariant 7: no event after the position at which a right ended, live or on
+// Invariant 4: no event after the position at which a right ended, live or on
 // replay.
 func TestRights_a_lowered_role_takes_effect_at_its_position(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
