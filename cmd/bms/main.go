@@ -41,6 +41,9 @@ func commands() []command {
 		{"serve", "run a node", serveCommand},
 		{"token", "print a signed token", tokenCommand},
 		{"log", "print events, one JSON envelope per line", logCommand},
+		{"verify", "check log and read models against all the rules there are", verifyCommand},
+		{"backup", "write the log to a file, also while a node serves from it", backupCommand},
+		{"restore", "make a data folder of a backup", restoreCommand},
 		{"bench", "put a node under load, measure it, check that it keeps its promises", benchCommand},
 	}
 }
@@ -93,9 +96,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func printHelp(w io.Writer) {
 	fmt.Fprint(w, "BMS Realtime: stock, sales and staff of shops, pushed to their screens as it happens.\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  bms %-6s %s\n", c.name, c.synopsis)
+		fmt.Fprintf(w, "  bms %-7s %s\n", c.name, c.synopsis)
 	}
-	fmt.Fprint(w, `  bms help   print this; "bms COMMAND -h" lists the command's flags
+	fmt.Fprint(w, `  bms help    print this; "bms COMMAND -h" lists the command's flags
 
 Every flag has an environment twin, BMS_ and the flag's name in capitals
 (--jwt-secret: BMS_JWT_SECRET, or BMS_JWT_SECRET_FILE with the name of a file),
