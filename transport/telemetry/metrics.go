@@ -23,6 +23,9 @@ type Metrics struct {
 	appendDuration  prometheus.Histogram
 	appendCommits   prometheus.Histogram
 	appendFailures  prometheus.Counter
+	writeDuration   prometheus.Histogram
+	writeCommits    prometheus.Histogram
+	writeFailures   prometheus.Counter
 	loadDuration    prometheus.Histogram
 	loadFailures    prometheus.Counter
 
@@ -31,6 +34,7 @@ type Metrics struct {
 	disconnects *prometheus.CounterVec // protocol, namespace, reason
 	refusals    *prometheus.CounterVec // protocol, reason
 	closes      *prometheus.CounterVec // code
+	sessions    *prometheus.CounterVec // transport, reason
 	fed         prometheus.Counter
 	deliveries  prometheus.Counter
 	delivered   prometheus.Counter
@@ -49,7 +53,7 @@ type Metrics struct {
 	requestRefusals *prometheus.CounterVec   // code
 
 	commandTypes, namespaces  allowed
-	protocols                 allowed
+	protocols, transports     allowed
 	outcomes, reasons, routes *bounded
 	projections, closeCodes   *bounded
 }
@@ -67,6 +71,7 @@ func NewMetrics() *Metrics {
 			domain.CommandSendNotification, domain.CommandAckNotifications),
 		namespaces:  allow(domain.NamespaceAll, domain.NamespacePOS, domain.NamespaceAdmin),
 		protocols:   allow(ProtocolSocketIO, ProtocolWebSocket),
+		transports:  allow("polling", "websocket"),
 		outcomes:    bound(64),
 		reasons:     bound(64),
 		routes:      bound(128),
@@ -81,6 +86,9 @@ func NewMetrics() *Metrics {
 	m.appendDuration = m.histogram("bms_log_append_duration_seconds", "One append of the log, until it is durable.", durations)
 	m.appendCommits = m.histogram("bms_log_append_commits", "Commits that became durable together.", prometheus.ExponentialBuckets(1, 2, 12))
 	m.appendFailures = m.counter("bms_log_append_failures_total", "Appends that failed or whose outcome is unknown.")
+	m.writeDuration = m.histogram("bms_log_transaction_duration_seconds", "One transaction of the log's writer, fsync included.", durations)
+	m.writeCommits = m.histogram("bms_log_transaction_commits", "Commits, of whatever stream, in one transaction: they share its fsync.", prometheus.ExponentialBuckets(1, 2, 13))
+	m.writeFailures = m.counter("bms_log_transaction_failures_total", "Transactions of the log's writer that failed.")
 	m.loadDuration = m.histogram("bms_stream_load_duration_seconds", "One load of a stream's state.", durations)
 	m.loadFailures = m.counter("bms_stream_load_failures_total", "Loads that failed.")
 
@@ -89,6 +97,7 @@ func NewMetrics() *Metrics {
 	m.disconnects = m.counters("bms_disconnects_total", "Namespace connections ended, by reason.", "protocol", "namespace", "reason")
 	m.refusals = m.counters("bms_connect_refusals_total", "Connections refused, by code.", "protocol", "reason")
 	m.closes = m.counters("bms_websocket_closes_total", "Plain WebSockets closed by the server, by the close code that the client was told; none: it could not be told.", "code")
+	m.sessions = m.counters("bms_engineio_sessions_closed_total", "Engine.IO sessions that ended, with namespaces or without, by their transport at the end and the reason.", "transport", "reason")
 	m.fed = m.counter("bms_feed_events_total", "Events that the feed took from the log.")
 	m.deliveries = m.counter("bms_deliveries_total", "Events written to sockets.")
 	m.delivered = m.counter("bms_delivered_bytes_total", "Bytes of events written to sockets.")
@@ -155,6 +164,17 @@ func (m *Metrics) Appended(commits int, took time.Duration, err error) {
 	m.appendCommits.Observe(float64(commits))
 }
 
+// Wrote counts a transaction of the log's writer: how many commits it had, or the
+// error.
+func (m *Metrics) Wrote(commits int, took time.Duration, err error) {
+	if err != nil {
+		m.writeFailures.Inc()
+		return
+	}
+	m.writeDuration.Observe(took.Seconds())
+	m.writeCommits.Observe(float64(commits))
+}
+
 // Loaded counts a load of a stream's state.
 func (m *Metrics) Loaded(took time.Duration, err error) {
 	if err != nil {
@@ -197,6 +217,11 @@ func (m *Metrics) Closed(code int) {
 		label = m.closeCodes.value(strconv.Itoa(code))
 	}
 	m.closes.WithLabelValues(label).Inc()
+}
+
+// SessionClosed counts the end of an Engine.IO session.
+func (m *Metrics) SessionClosed(transport, reason string) {
+	m.sessions.WithLabelValues(m.transports.value(transport), m.reasons.value(reason)).Inc()
 }
 
 // Fed counts events that the feed took from the log.

@@ -44,6 +44,8 @@ func Test_what_happens_is_counted(t *testing.T) {
 	m.Command(&domain.Command{Type: domain.CommandAdjustStock}, domain.CodeInsufficientStock, time.Millisecond)
 	m.Appended(7, time.Millisecond, nil)
 	m.Appended(1, time.Second, errors.New("disk full"))
+	m.Wrote(9, time.Millisecond, nil)
+	m.Wrote(2, time.Second, errors.New("disk full"))
 	m.Loaded(time.Millisecond, nil)
 	m.Loaded(time.Millisecond, errors.New("damaged"))
 	m.Connected(ProtocolSocketIO, domain.NamespacePOS)
@@ -69,6 +71,7 @@ func Test_what_happens_is_counted(t *testing.T) {
 		`bms_commands_total{outcome="insufficient_stock",type="stock.adjust"} 1`,
 		`bms_command_duration_seconds_count{type="stock.adjust"} 2`,
 		`bms_log_append_commits_sum 7`, `bms_log_append_failures_total 1`, `bms_log_append_duration_seconds_count 1`,
+		`bms_log_transaction_commits_sum 9`, `bms_log_transaction_failures_total 1`, `bms_log_transaction_duration_seconds_count 1`,
 		`bms_stream_load_duration_seconds_count 1`, `bms_stream_load_failures_total 1`,
 		`bms_connections{namespace="/ws-pos",protocol="socket.io"} 1`, `bms_connects_total{namespace="/ws-pos",protocol="socket.io"} 2`,
 		`bms_disconnects_total{namespace="/ws-pos",protocol="socket.io",reason="ping timeout"} 1`,
