@@ -16,11 +16,16 @@ func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 	server, err := socketio.New(socketio.Config{
 		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
 		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Logger: a.logger,
-		Observer: socketio.Observer{Refused: func(reason string) {
-			if reason != "connect refused" { // counted by its code
-				a.metrics.Refused(telemetry.ProtocolSocketIO, reason)
-			}
-		}},
+		Observer: socketio.Observer{
+			Refused: func(reason string) {
+				if reason != "connect refused" { // counted by its code
+					a.metrics.Refused(telemetry.ProtocolSocketIO, reason)
+				}
+			},
+			Closed: func(transport socketio.Transport, reason socketio.Reason) {
+				a.metrics.SessionClosed(string(transport), string(reason))
+			},
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -210,6 +210,7 @@ func (e *engine) end(reason Reason, how ending) {
 
 	if !joined {
 		s.authenticated()
+		s.config.Logger.Debug("session closed without a namespace", "connection", e.number, "remote", e.remote, "reason", reason)
 	}
 	if !keep {
 		s.remove(e)

@@ -54,6 +54,7 @@ func Test_what_happens_is_counted(t *testing.T) {
 	m.Refused(ProtocolWebSocket, domain.CodeRateLimited)
 	m.Closed(4401)
 	m.Closed(0)
+	m.SessionClosed("polling", "parse error")
 	m.Fed(5)
 	m.Delivered(actors.Delivery{Events: 10, Bytes: 2000, Lag: 2 * time.Millisecond, Waited: time.Millisecond})
 	m.Folded("inventory", 3, 9, time.Second)
@@ -77,6 +78,7 @@ func Test_what_happens_is_counted(t *testing.T) {
 		`bms_disconnects_total{namespace="/ws-pos",protocol="socket.io",reason="ping timeout"} 1`,
 		`bms_connect_refusals_total{protocol="websocket",reason="rate_limited"} 1`,
 		`bms_websocket_closes_total{code="4401"} 1`, `bms_websocket_closes_total{code="none"} 1`,
+		`bms_engineio_sessions_closed_total{reason="parse error",transport="polling"} 1`,
 		`bms_feed_events_total 5`, `bms_deliveries_total 10`, `bms_delivered_bytes_total 2000`, `bms_delivery_writes_total 1`,
 		`bms_delivery_lag_seconds_count 1`,
 		`bms_projection_events_total{projection="inventory"} 9`, `bms_projection_fold_seconds_total{projection="inventory"} 1`,
@@ -102,6 +104,7 @@ func Test_labels_stay_bounded(t *testing.T) {
 		m.Disconnected(s, s, s)
 		m.Refused(s, s)
 		m.Closed(3000 + i%2000)
+		m.SessionClosed(s, s)
 		m.Request(s, 100+i%500, 0)
 		m.RequestRefused(s)
 		m.Folded(s, 1, 1, 0)
@@ -110,7 +113,7 @@ func Test_labels_stay_bounded(t *testing.T) {
 	m.Refused(ProtocolSocketIO, strings.Repeat("r", 1000))
 	for prefix, most := range map[string]int{
 		"bms_commands_total{": 65, "bms_command_duration_seconds_count{": 1,
-		"bms_connections{": 1, "bms_connects_total{": 1, "bms_disconnects_total{": 65, "bms_connect_refusals_total{": 66, "bms_websocket_closes_total{": 33,
+		"bms_engineio_sessions_closed_total{": 65, "bms_connections{": 1, "bms_connects_total{": 1, "bms_disconnects_total{": 65, "bms_connect_refusals_total{": 66, "bms_websocket_closes_total{": 33,
 		"bms_http_request_duration_seconds_count{": 129, "bms_http_refusals_total{": 65, "bms_projection_events_total{": 33, "bms_projection_errors_total{": 33,
 	} {
 		if got := len(scrape(t, m, prefix)); got > most || got == 0 {
