@@ -34,6 +34,8 @@ const (
 	Log   Kind = "log"   // not in order, or an id twice
 	Stock Kind = "stock" // not the sum of deltas
 	Alert Kind = "alert" // none, or more than one, for a cause
+	// Transfer: units are not conserved between branches.
+	Transfer Kind = "transfer"
 )
 
 // Violation is a broken promise.
@@ -107,13 +109,14 @@ func (v *Verdict) String() string {
 // are in the log once, as answered, behind those answered before it was sent; if
 // rejected, nothing; if unknown, once or not at all. Of each product: stock is
 // the sum of deltas at every event and in the read model, and not below zero
-// where that is denied. Of each cause of a low-stock alert: exactly one alert.
+// where that is denied; of each transfer, units are conserved. Of each cause of a low-stock alert: exactly one alert.
 func Check(h *History) *Verdict {
 	c := &checker{h: h, verdict: &Verdict{Counts: map[Kind]int{}}, at: make(map[place]int, len(h.Log))}
 	c.checkLog()
 	c.checkCommands()
 	c.checkStock()
 	c.checkAlerts()
+	c.checkTransfers()
 	c.checkConnections()
 	return c.verdict
 }

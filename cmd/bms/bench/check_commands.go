@@ -3,6 +3,7 @@ package bench
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"bms/domain"
 )
@@ -21,7 +22,8 @@ func (c *checker) commits() []commit {
 	var seq uint64
 	for i := range c.h.Log {
 		e := &c.h.Log[i]
-		if e.Type == domain.TypeLowStockAlert || !slices.Contains(c.h.Branches, e.BranchID) {
+		message := e.Type == domain.TypeSystemNotification && e.BranchID == "" && strings.HasPrefix(e.Mark, c.h.Run+"-")
+		if e.Type == domain.TypeLowStockAlert || !message && !slices.Contains(c.h.Branches, e.BranchID) {
 			continue
 		}
 		if e.Pos.Seq != seq {
@@ -44,15 +46,25 @@ func (c *checker) checkCommands() {
 	}
 	commits := c.commits()
 	first := make(map[string]commit, len(commits))
+	unnamed := 0 // transfers that were dispatched, maybe, without an answer
+	for mark, cmd := range byMark {
+		if strings.HasPrefix(mark, markUnnamed) && cmd.Outcome == Unknown {
+			unnamed++
+		}
+	}
 	for _, k := range commits {
 		pos := c.h.Log[k.first].Pos
 		cmd := byMark[k.mark]
 		before, twice := first[k.mark]
+		id, back := strings.CutPrefix(k.mark, markBack)
 		switch {
-		case cmd == nil:
-			c.found(Unasked, k.mark, pos, "nobody of this run gave that command")
 		case twice:
 			c.found(Repeated, k.mark, pos, "took effect at %s already", c.h.Log[before.first].Pos)
+		case back && byMark[markCancelled+id] != nil:
+		case cmd == nil && unnamed > 0 && strings.HasPrefix(k.mark, markOut):
+			unnamed--
+		case cmd == nil:
+			c.found(Unasked, k.mark, pos, "nobody of this run gave that command")
 		case cmd.Outcome == Rejected:
 			c.found(Undenied, k.mark, pos, "was rejected")
 		}

@@ -13,18 +13,23 @@ import (
 // sights knows which events of the log which identity has to get.
 type sights struct {
 	log      []Event
-	byBranch map[string][]int32
-	rest     []int32 // events that are of no branch
+	byBranch map[string][]int32 // but for messages
+	rest     []int32
+	personal map[string][]int32 // of rest: what is about or for one user
 	known    map[string][]int32
 }
 
 func newSights(log []Event) *sights {
-	s := &sights{log: log, byBranch: map[string][]int32{}, known: map[string][]int32{}}
+	s := &sights{log: log, byBranch: map[string][]int32{}, personal: map[string][]int32{}, known: map[string][]int32{}}
 	for i := range log {
-		if e := &log[i]; e.BranchID == "" {
-			s.rest = append(s.rest, int32(i))
-		} else {
+		e := &log[i]
+		if e.BranchID != "" && e.Type != domain.TypeSystemNotification {
 			s.byBranch[e.BranchID] = append(s.byBranch[e.BranchID], int32(i))
+			continue
+		}
+		s.rest = append(s.rest, int32(i))
+		if user := e.addressee(); user != "" {
+			s.personal[user] = append(s.personal[user], int32(i))
 		}
 	}
 	return s
@@ -33,11 +38,29 @@ func newSights(log []Event) *sights {
 // of lists the indices in the log of what a connection has to get, had it been
 // there from the beginning.
 func (s *sights) of(id domain.Identity, namespace string) []int32 {
-	user := ""
-	if len(s.rest) > 0 {
-		user = id.UserID
+	user := id.UserID
+	id.UserID = ""
+	seen := s.shared(id, namespace)
+	var own []int32
+	for _, i := range s.personal[user] {
+		who := id
+		who.UserID = user
+		if e := &s.log[i]; e.seenBy(who, namespace) && !e.seenBy(id, namespace) {
+			own = append(own, i)
+		}
 	}
-	key := fmt.Sprint(id.Role, namespace, user, strings.Join(id.Branches, ","))
+	if own == nil {
+		return seen
+	}
+	all := append(own, seen...)
+	slices.Sort(all)
+	return all
+}
+
+// shared lists what is not for one user alone: the same for all who have role,
+// branches and namespace in common.
+func (s *sights) shared(id domain.Identity, namespace string) []int32 {
+	key := fmt.Sprint(id.Role, namespace, strings.Join(id.Branches, ","))
 	if seen, ok := s.known[key]; ok {
 		return seen
 	}
@@ -52,10 +75,7 @@ func (s *sights) of(id domain.Identity, namespace string) []int32 {
 	add(s.rest)
 	branches := id.Branches
 	if id.Role == domain.RoleAdmin {
-		branches = nil
-		for b := range s.byBranch {
-			branches = append(branches, b)
-		}
+		branches = slices.Collect(maps.Keys(s.byBranch))
 	}
 	for _, b := range branches {
 		add(s.byBranch[b])

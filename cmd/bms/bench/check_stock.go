@@ -13,6 +13,12 @@ func (k productKey) String() string { return k.branch + "/" + k.product }
 
 func (c *checker) checkStock() {
 	sums, denied := map[productKey]int64{}, map[productKey]bool{}
+	offline := map[uint64]bool{} // commits of sales that had been made already
+	for i := range c.h.Log {
+		if c.h.Log[i].Offline {
+			offline[c.h.Log[i].Pos.Seq] = true
+		}
+	}
 	for i := range c.h.Log {
 		e := &c.h.Log[i]
 		if !slices.Contains(c.h.Branches, e.BranchID) {
@@ -28,7 +34,7 @@ func (c *checker) checkStock() {
 				c.found(Stock, key.String(), e.Pos, "the event says %d, the deltas sum up to %d", e.Stock, sums[key])
 				sums[key] = e.Stock // once is enough
 			}
-			if e.Stock < 0 && denied[key] {
+			if e.Stock < 0 && e.Delta < 0 && denied[key] && !offline[e.Pos.Seq] {
 				c.found(Stock, key.String(), e.Pos, "is %d, and may not be negative", e.Stock)
 			}
 		}

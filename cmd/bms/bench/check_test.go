@@ -343,6 +343,94 @@ func TestCheck_finds_what_is_broken(t *testing.T) {
 	}
 }
 
+// transferred builds a history of transfers from b1 to b2: one received, one
+// cancelled, one under way, one of which nobody knows whether it was sent.
+func transferred(t *testing.T) *shop {
+	s := newShop(t)
+	for _, b := range s.h.Branches {
+		s.adjust(b, "p", 100)
+	}
+	leg := func(branch, before, id string, delta int64) []Received {
+		e := s.moved(branch, "p", before+id, delta)
+		e.Transfer = id
+		return s.commit(e)
+	}
+	for _, id := range []string{"t1", "t2", "t3"} {
+		s.command(markOut+id, leg("b1", markOut, id, -3))
+	}
+	leg("b1", markOut, "t4", -3)
+	s.h.Commands = append(s.h.Commands, Command{Mark: markUnnamed + "m", Outcome: Unknown})
+	s.command(markIn+"t1", leg("b2", markIn, "t1", 3))
+	s.command(markCancelled+"t2", nil)
+	leg("b1", markBack, "t2", 3)
+	return s
+}
+
+func TestCheck_transfers_conserve_units(t *testing.T) {
+	if v := Check(transferred(t).h); !v.OK() {
+		t.Fatal(v)
+	}
+	for name, c := range map[string]struct {
+		broken func(s *shop)
+		want   map[Kind]int
+	}{
+		"more_comes_than_was_sent": {func(s *shop) {
+			e := &s.h.Log[len(s.h.Log)-2]
+			e.Delta, e.Stock = e.Delta+1, e.Stock+1
+		}, map[Kind]int{Transfer: 1}},
+		"less_comes_than_was_sent": {func(s *shop) {
+			e := &s.h.Log[len(s.h.Log)-2]
+			e.Delta, e.Stock = e.Delta-1, e.Stock-1
+		}, map[Kind]int{Transfer: 1}},
+		"a_cancelled_one_does_not_come_back": {func(s *shop) {
+			s.h.Log = s.h.Log[:len(s.h.Log)-1]
+		}, map[Kind]int{Transfer: 1}},
+		"one_comes_back_that_nobody_cancelled": {func(s *shop) {
+			s.h.Commands = slices.DeleteFunc(s.h.Commands, func(c Command) bool { return c.Mark == markCancelled+"t2" })
+		}, map[Kind]int{Unasked: 1}},
+		"one_comes_back_twice": {func(s *shop) {
+			e := s.moved("b1", "p", markBack+"t2", 3)
+			e.Transfer = "t2"
+			s.commit(e)
+		}, map[Kind]int{Repeated: 1, Transfer: 1}},
+		"one_was_sent_that_nobody_sent": {func(s *shop) {
+			s.h.Commands = slices.DeleteFunc(s.h.Commands, func(c Command) bool { return c.Outcome == Unknown })
+		}, map[Kind]int{Unasked: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := transferred(t)
+			c.broken(s)
+			if v := Check(s.h); !maps.Equal(v.Counts, c.want) {
+				t.Errorf("found %v, want %v\n%v", v.Counts, c.want, v)
+			}
+		})
+	}
+}
+
+func TestCheck_a_message_is_a_command_too(t *testing.T) {
+	s := newShop(t)
+	s.h.Run = "r1"
+	s.command("r1-1", s.commit(Event{Type: domain.TypeSystemNotification, Mark: "r1-1", Audience: "system:notifications"}))
+	s.commit(Event{Type: domain.TypeSystemNotification, Mark: "someone else's", Audience: "system:notifications"})
+	if v := Check(s.h); !v.OK() {
+		t.Error(v)
+	}
+	s.commit(Event{Type: domain.TypeSystemNotification, Mark: "r1-1", Audience: "system:notifications"})
+	if v := Check(s.h); v.Counts[Repeated] != 1 {
+		t.Errorf("found %v, want one repeated", v)
+	}
+}
+
+func TestCheck_offline_sales_may_leave_less_than_nothing(t *testing.T) {
+	s := newShop(t)
+	s.command("d1", s.commit(Event{Type: domain.TypeTransactionCreated, BranchID: "b1", Mark: "d1"}, s.moved("b1", "p", "", -1),
+		Event{Type: domain.TypeSyncStatus, BranchID: "b1", Mark: "d1", Offline: true}))
+	s.alert(s.h.Log[1])
+	if v := Check(s.h); !v.OK() {
+		t.Error(v)
+	}
+}
+
 func TestCheck_denied_stock_must_not_be_negative(t *testing.T) {
 	s := newShop(t)
 	for _, allowed := range []bool{false, true} {

@@ -12,12 +12,6 @@ import (
 	"bms/domain"
 )
 
-// order is a command as it is sent.
-type order struct {
-	method, path string
-	body         []byte
-}
-
 // commander gives commands, one at a time. It is a goroutine's own.
 type commander struct {
 	api      *api
@@ -33,13 +27,15 @@ type commander struct {
 	// late ends the wait for an answer.
 	late context.Context
 
+	// audiences are whom notifications can be sent to.
+	audiences []string
+
 	given    int
-	pending  []sale // sales that are not completed yet
+	pending  []sale     // not completed yet
+	transit  []transfer // not received or cancelled yet
 	buf      bytes.Buffer
 	commands []Command
 }
-
-type sale struct{ branch, id string }
 
 // run gives commands until the context ends: one every interval, or with zero
 // one after the other. A command under way is seen through.
@@ -85,13 +81,19 @@ func (c *commander) give(mark string, due time.Duration, o order) error {
 	cmd := Command{Mark: mark, Sent: c.clock.now()}
 	r, doubt, err := c.send(mark, o)
 	cmd.Done = c.clock.now()
+	if o.mark != "" {
+		cmd.Mark = o.mark
+	}
 	switch {
 	case err != nil: // too late
 	case r.ok():
 		cmd.Outcome = Answered
 		c.seen.answered.Add(1)
 		c.seen.answers.Record(cmd.Done - due)
-		if c.keep {
+		if o.answered != nil {
+			err = o.answered(&cmd, r.body)
+		}
+		if c.keep && err == nil {
 			err = c.hold(&cmd, mark, o, r)
 		}
 	case r.status == http.StatusConflict || r.status == http.StatusNotFound:
@@ -104,7 +106,8 @@ func (c *commander) give(mark string, due time.Duration, o order) error {
 	default:
 		return r.err(o.method, o.path)
 	}
-	if c.keep {
+	kept := o.outcome == nil || o.outcome(&cmd)
+	if c.keep && kept {
 		c.commands = append(c.commands, cmd)
 	}
 	if c.late.Err() != nil {
@@ -170,57 +173,4 @@ func answeredEvents(body []byte) ([]Received, error) {
 		events[i] = Received{Seq: pos.Seq, Index: pos.Index, Sum: Sum(raw)}
 	}
 	return events, nil
-}
-
-// next makes the next command: mostly sales, some of them pending, and what
-// fills the shelves again.
-func (c *commander) next(mark string) order {
-	branch := c.branches[c.random.IntN(len(c.branches))]
-	switch at := c.random.IntN(100); {
-	case at < 7 && len(c.pending) > 0:
-		return c.settle(mark)
-	case at < 15:
-		c.pending = append(c.pending, sale{branch, mark})
-		return c.transaction(branch, mark, domain.KindSale, domain.StatusPending, 1+c.random.IntN(2), 3)
-	case at < 23:
-		return c.transaction(branch, mark, domain.KindPurchase, domain.StatusCompleted, 1, 40)
-	case at < 29:
-		delta := 1 + c.random.IntN(5)
-		if c.random.IntN(2) == 0 {
-			delta = -delta
-		}
-		body := fmt.Appendf(nil, `{"productId":%q,"delta":%d,"reason":"correction","ref":%q}`, c.product(), delta, mark)
-		return order{http.MethodPost, "/api/branches/" + branch + "/inventory/adjustments", body}
-	case at < 30:
-		body := fmt.Appendf(nil, `{"name":%q,"minStock":%d}`, markPrefix+mark, c.random.IntN(30))
-		return order{http.MethodPatch, "/api/branches/" + branch + "/products/" + c.product(), body}
-	default:
-		return c.transaction(branch, mark, domain.KindSale, domain.StatusCompleted, 1+c.random.IntN(2), 3)
-	}
-}
-
-func (c *commander) product() string { return productID(c.random.IntN(c.products)) }
-
-func productID(i int) string { return fmt.Sprintf("p%d", i+1) }
-
-func (c *commander) transaction(branch, mark, kind, status string, lines, quantity int) order {
-	body := fmt.Appendf(nil, `{"transactionId":%q,"kind":%q,"status":%q,"lines":[`, mark, kind, status)
-	for i := range lines {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = fmt.Appendf(body, `{"productId":%q,"quantity":%d}`, c.product(), 1+c.random.IntN(quantity))
-	}
-	return order{http.MethodPost, "/api/branches/" + branch + "/transactions", append(body, `]}`...)}
-}
-
-// settle moves one of the pending sales on.
-func (c *commander) settle(mark string) order {
-	i := c.random.IntN(len(c.pending))
-	s := c.pending[i]
-	c.pending[i] = c.pending[len(c.pending)-1]
-	c.pending = c.pending[:len(c.pending)-1]
-	to := []string{domain.StatusCompleted, domain.StatusCompleted, domain.StatusVoided, domain.StatusFailed}[c.random.IntN(4)]
-	body := fmt.Appendf(nil, `{"status":%q,"reason":%q}`, to, mark)
-	return order{http.MethodPost, "/api/branches/" + s.branch + "/transactions/" + s.id + "/status", body}
 }

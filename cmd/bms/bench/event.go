@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -18,10 +19,10 @@ type Event struct {
 	BranchID string
 
 	// Mark names the command that caused the event. Commanders put it where an
-	// event has room for it: a transaction's id, a status' reason, an
-	// adjustment's ref, the end of a product's or branch's name. Empty where
-	// there is none; the first event of a commit that has one gives that of the
-	// commit.
+	// event has room for it: a transaction's id or device, a status' reason, an
+	// adjustment's ref, the end of a product's or branch's name, a title; of
+	// transfers see markOut. Empty where there is none; the first event of a
+	// commit that has one gives that of the commit.
 	Mark string
 
 	// Of inventory:updated, product:updated and low-stock:alert.
@@ -36,6 +37,11 @@ type Event struct {
 	// AllowsNegative is true for product:updated of a product whose stock may
 	// be negative.
 	AllowsNegative bool
+	// Transfer is the id of the transfer that moved the stock.
+	Transfer string
+	// Offline is true for sync:status, in whose commit stock may fall below
+	// zero.
+	Offline bool
 	// Cause is the causePos of low-stock:alert.
 	Cause domain.Position
 
@@ -45,6 +51,12 @@ type Event struct {
 	// Of user:updated.
 	UserID       string
 	UserBranches []string
+}
+
+// transferMarks are what stands before a transfer's id, by the reason of the
+// stock's change.
+var transferMarks = map[string]string{
+	domain.ReasonTransferOut: markOut, domain.ReasonTransferIn: markIn, domain.ReasonTransferReturn: markBack,
 }
 
 // markPrefix stands before a mark at the end of a name.
@@ -75,6 +87,8 @@ func ParseEvent(envelope []byte) (Event, error) {
 				MinStock      int64  `json:"minStock"`
 				NegativeStock string `json:"negativeStock"`
 			} `json:"product"`
+			DeviceID string   `json:"deviceId"`
+			Title    string   `json:"title"`
 			Audience string   `json:"audience"`
 			Severity string   `json:"severity"`
 			UserID   string   `json:"userId"`
@@ -95,11 +109,19 @@ func ParseEvent(envelope []byte) (Event, error) {
 	}
 	switch e.Type {
 	case domain.TypeTransactionCreated:
-		e.Mark = d.TransactionID
+		e.Mark = cmp.Or(d.DeviceID, d.TransactionID)
+	case domain.TypeSyncStatus:
+		e.Mark, e.Offline = d.DeviceID, true
+	case domain.TypeSystemNotification:
+		e.Mark = d.Title
 	case domain.TypeTransactionStatusChanged:
 		e.Mark = d.Reason
 	case domain.TypeInventoryUpdated:
 		e.Mark = d.Ref
+		before, moved := transferMarks[d.Reason]
+		if moved {
+			e.Mark, e.Transfer = before+d.Ref, d.Ref
+		}
 	case domain.TypeBranchUpdated:
 		e.Mark = strings.TrimPrefix(d.Name, markPrefix)
 	case domain.TypeProductUpdated:
@@ -110,6 +132,17 @@ func ParseEvent(envelope []byte) (Event, error) {
 		e.AllowsNegative = d.Product.NegativeStock != domain.NegativeDeny
 	}
 	return e, nil
+}
+
+// addressee is the user whom the event is about or for, empty for none.
+func (e *Event) addressee() string {
+	if e.Type == domain.TypeUserUpdated {
+		return e.UserID
+	}
+	if kind, who, _ := strings.Cut(e.Audience, ":"); kind == "user" || kind == "notifications" {
+		return who
+	}
+	return ""
 }
 
 // seenBy reports whether a connection has to get the event: the contract's

@@ -12,6 +12,8 @@ type History struct {
 	// Log is what the node's log holds, in its order, at least from the first
 	// event of the run on.
 	Log []Event
+	// Run is what the marks of the run begin with.
+	Run string
 	// Branches are those of the run: nobody else gives commands there.
 	Branches []string
 	Commands []Command

@@ -54,11 +54,24 @@ func New(cfg Config) (*Load, error) {
 	l.setup.seen = &meters{} // opening is not measured
 	for i := range cfg.Clients {
 		id := domain.Identity{UserID: fmt.Sprintf("till%d-%s", i+1, cfg.Run), Role: domain.RoleManager, Branches: slices.Clone(l.branches)}
+		var audiences []string
+		for _, b := range l.branches {
+			audiences = append(audiences, domain.RoomOfBranch(b))
+		}
+		if i == 0 {
+			// One is an admin, who writes to single users too.
+			id.Role, id.Branches = domain.RoleAdmin, nil
+			for k := range cfg.Sockets {
+				audiences = append(audiences, domain.RoomOfUserNotifications(l.user(k)))
+			}
+		}
 		token, err := l.token(id)
 		if err != nil {
 			return nil, err
 		}
-		l.commanders = append(l.commanders, l.commander(i+1, token))
+		c := l.commander(i+1, token)
+		c.audiences = audiences
+		l.commanders = append(l.commanders, c)
 	}
 	for i := range cfg.Sockets {
 		s, err := l.subscriber(i)
@@ -88,6 +101,9 @@ func (l *Load) commander(number int, token string) *commander {
 	}
 }
 
+// user is who the i-th subscriber is.
+func (l *Load) user(i int) string { return fmt.Sprintf("s%d-%s", i, l.cfg.Run) }
+
 // subscriber makes the i-th subscriber; see Config.Sockets for who it is.
 func (l *Load) subscriber(i int) (*Subscriber, error) {
 	own := func(n int) (branches []string) {
@@ -97,7 +113,7 @@ func (l *Load) subscriber(i int) (*Subscriber, error) {
 		slices.Sort(branches)
 		return branches
 	}
-	id := domain.Identity{UserID: fmt.Sprintf("s%d-%s", i, l.cfg.Run), Role: domain.RoleStaff, Branches: own(1)}
+	id := domain.Identity{UserID: l.user(i), Role: domain.RoleStaff, Branches: own(1)}
 	namespace := []string{domain.NamespaceAll, domain.NamespaceAll, domain.NamespacePOS}[i%3]
 	switch {
 	case i%50 == 0:
@@ -181,7 +197,7 @@ func (l *Load) openShops(ctx context.Context) error {
 		mark := l.clock.mark(c.number, c.given, due)
 		c.given++
 		body := fmt.Appendf(nil, format, append([]any{markPrefix + mark}, args...)...)
-		if err := c.give(mark, due, order{method, path, body}); err != nil {
+		if err := c.give(mark, due, order{method: method, path: path, body: body}); err != nil {
 			return err
 		}
 		return ctx.Err()
@@ -266,13 +282,8 @@ func (l *Load) command(ctx, listening context.Context) error {
 	return g.Wait()
 }
 
-// collect puts together what commanders and subscribers have kept. They have
-// ended.
+// collect puts in what the subscribers have kept. They have ended.
 func (l *Load) collect(h *History) {
-	h.Branches, h.Escalation, h.Forgetful = l.branches, l.cfg.Escalation, l.cfg.Forgetful
-	for _, c := range append([]*commander{l.setup}, l.commanders...) {
-		h.Commands = append(h.Commands, c.commands...)
-	}
 	for _, s := range l.subscribers {
 		h.Connections = append(h.Connections, s.conn)
 	}
@@ -285,7 +296,10 @@ func (l *Load) await(ctx context.Context) (*History, error) {
 		l.quiet(ctx)
 		return nil, nil
 	}
-	h := &History{}
+	h := &History{Run: l.cfg.Run, Branches: l.branches, Escalation: l.cfg.Escalation, Forgetful: l.cfg.Forgetful}
+	for _, c := range append([]*commander{l.setup}, l.commanders...) {
+		h.Commands = append(h.Commands, c.commands...)
+	}
 	var after domain.Position
 	progress := time.Now()
 	for {
@@ -295,7 +309,6 @@ func (l *Load) await(ctx context.Context) (*History, error) {
 		if h.Log, after, err = l.api.follow(ctx, l.admin, after, h.Log); err != nil {
 			return nil, err
 		}
-		h.Branches, h.Escalation = l.branches, l.cfg.Escalation
 		if l.arrived(h) {
 			break
 		}
@@ -318,11 +331,13 @@ func (l *Load) await(ctx context.Context) (*History, error) {
 	return h, nil
 }
 
-// arrived reports whether every cause has its alert and every subscriber its
-// last event.
+// arrived reports whether every cause has its alert, every cancelled transfer
+// come back, and every subscriber its last event.
 func (l *Load) arrived(h *History) bool {
 	c := &checker{h: h, verdict: &Verdict{Counts: map[Kind]int{}}}
-	if c.checkAlerts(); !c.verdict.OK() {
+	c.checkAlerts()
+	c.checkTransfers()
+	if !c.verdict.OK() {
 		return false
 	}
 	s := newSights(h.Log)
