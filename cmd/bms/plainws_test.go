@@ -61,20 +61,21 @@ func TestPlain_refusals_are_answers_of_http(t *testing.T) {
 		status  int
 		code    string
 	}{
-		"no_upgrade":        {"/ws", nil, 426, "upgrade_required"},
-		"bad_handshake":     {"/ws", []string{"Sec-WebSocket-Version", "7"}, 400, "bad_handshake"},
-		"no_token":          {"/ws", []string{}, 401, domain.CodeUnauthorized},
-		"garbage":           {"/ws?token=x.y.z", []string{}, 401, domain.CodeUnauthorized},
-		"token_of_a_mb":     {"/ws?token=" + strings.Repeat(".", 9<<10), []string{}, 401, domain.CodeUnauthorized},
-		"expired":           {"/ws?token=" + signedFor(t, -time.Minute, "clerk", domain.RoleStaff, "b1"), []string{}, 401, domain.CodeTokenExpired},
-		"staff_in_office":   {"/ws-admin?token=" + staff, []string{}, 403, domain.CodeForbiddenNamespace},
-		"no_branch_at_till": {"/ws-pos?token=" + signed(t, "nobody", domain.RoleStaff), []string{}, 403, domain.CodeForbiddenNamespace},
-		"too_often":         {"/ws?token=" + signed(t, "eager", domain.RoleStaff, "b1"), []string{}, 429, domain.CodeRateLimited},
-		"foreign_page":      {"/ws?token=" + staff, []string{"Origin", "https://app.example.com.evil"}, 403, "forbidden_origin"},
-		"page_from_nowhere": {"/ws?token=" + staff, []string{"Origin", "null"}, 403, "forbidden_origin"},
-		"no_such_namespace": {"/ws-root?token=" + staff, []string{}, 404, "not_found"},
-		"below_a_namespace": {"/ws/x?token=" + staff, []string{}, 404, "not_found"},
-		"another_scheme":    {"/ws?token=" + staff, []string{"Authorization", "Basic x"}, 401, domain.CodeUnauthorized},
+		"no_upgrade":         {"/ws", nil, 426, "upgrade_required"},
+		"bad_handshake":      {"/ws", []string{"Sec-WebSocket-Version", "7"}, 400, "bad_handshake"},
+		"no_token":           {"/ws", []string{}, 401, domain.CodeUnauthorized},
+		"garbage":            {"/ws?token=x.y.z", []string{}, 401, domain.CodeUnauthorized},
+		"token_of_a_mb":      {"/ws?token=" + strings.Repeat(".", 9<<10), []string{}, 401, domain.CodeUnauthorized},
+		"protocols_of_20_kb": {"/ws", []string{"Sec-WebSocket-Protocol", "bms.v1.json, bearer." + strings.Repeat("x", 20<<10)}, 401, domain.CodeUnauthorized},
+		"expired":            {"/ws?token=" + signedFor(t, -time.Minute, "clerk", domain.RoleStaff, "b1"), []string{}, 401, domain.CodeTokenExpired},
+		"staff_in_office":    {"/ws-admin?token=" + staff, []string{}, 403, domain.CodeForbiddenNamespace},
+		"no_branch_at_till":  {"/ws-pos?token=" + signed(t, "nobody", domain.RoleStaff), []string{}, 403, domain.CodeForbiddenNamespace},
+		"too_often":          {"/ws?token=" + signed(t, "eager", domain.RoleStaff, "b1"), []string{}, 429, domain.CodeRateLimited},
+		"foreign_page":       {"/ws?token=" + staff, []string{"Origin", "https://app.example.com.evil"}, 403, "forbidden_origin"},
+		"page_from_nowhere":  {"/ws?token=" + staff, []string{"Origin", "null"}, 403, "forbidden_origin"},
+		"no_such_namespace":  {"/ws-root?token=" + staff, []string{}, 404, "not_found"},
+		"below_a_namespace":  {"/ws/x?token=" + staff, []string{}, 404, "not_found"},
+		"another_scheme":     {"/ws?token=" + staff, []string{"Authorization", "Basic x"}, 401, domain.CodeUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var headers []string
@@ -94,7 +95,7 @@ func TestPlain_refusals_are_answers_of_http(t *testing.T) {
 		})
 	}
 	for reason, count := range map[string]int{
-		"upgrade_required": 1, "bad_handshake": 1, "unauthorized": 4, "token_expired": 1, "forbidden_namespace": 2, "rate_limited": 1, "forbidden_origin": 2,
+		"upgrade_required": 1, "bad_handshake": 1, "unauthorized": 5, "token_expired": 1, "forbidden_namespace": 2, "rate_limited": 1, "forbidden_origin": 2,
 	} {
 		n.wantMetric(t, fmt.Sprintf(`bms_connect_refusals_total{protocol="websocket",reason=%q} %d`, reason, count))
 	}

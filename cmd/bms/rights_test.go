@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -301,5 +302,87 @@ func TestSockets_connections_of_one_user_are_bounded(t *testing.T) {
 			t.Errorf("one more: %v, want %s", err, domain.CodeRateLimited)
 		}
 		n.connect(t, protocol, domain.NamespaceAll, signed(t, "other", domain.RoleStaff, "b1"), "")
+	})
+}
+
+// joinAs asks for /ws over Socket.IO with what a client would send to be
+// recovered, and returns the private id that it gets, and whether the session
+// says that it was recovered.
+func (n *testNode) joinAs(t *testing.T, user, branch, pid, offset string) (newPID string, recovered bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, "ws://"+n.addr+"/socket.io/?EIO=4&transport=websocket", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	auth, err := json.Marshal(map[string]string{"token": signed(t, user, domain.RoleStaff, branch), "pid": pid, "offset": offset})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Write(ctx, websocket.MessageText, append([]byte("40/ws,"), auth...)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, message, err := conn.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer, ok := strings.CutPrefix(string(message), "40/ws,"); ok {
+			var connected struct{ PID string }
+			if err := json.Unmarshal([]byte(answer), &connected); err != nil {
+				t.Fatal(err)
+			}
+			newPID = connected.PID
+		}
+		if strings.HasPrefix(string(message), `42/ws,["session"`) {
+			return newPID, strings.Contains(string(message), `"recovered":true`)
+		}
+	}
+}
+
+func TestRights_another_users_private_id_recovers_nothing(t *testing.T) {
+	n := startNode(t, t.TempDir(), "--connect-rate", "1000/1m")
+	start := n.app.log.Head().String()
+	first, _ := n.joinAs(t, "u1", "b1", "", "")
+	n.commit(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
+	if again, recovered := n.joinAs(t, "u1", "b1", first, start); !recovered || again != first {
+		t.Errorf("u1 comes back: recovered %v, the same id %v, want both", recovered, again == first)
+	}
+	for name, pid := range map[string]string{"another_users": first, "garbage": "x", "of_the_right_length": strings.Repeat("A", len(first)), "long": strings.Repeat("A", 100_000)} {
+		if again, recovered := n.joinAs(t, "u2", "b2", pid, start); recovered || again == pid {
+			t.Errorf("%s: recovered %v, the same id %v, want neither", name, recovered, again == pid)
+		}
+	}
+}
+
+func TestRights_ten_thousand_joins_are_too_many(t *testing.T) {
+	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
+		s := n.connect(t, protocol, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			for i := range 10_000 {
+				message := fmt.Sprintf(`{"op":"room:join","id":%d,"args":["user:u%d"]}`, i+1, i)
+				if protocol == telemetry.ProtocolSocketIO {
+					message = fmt.Sprintf(`42/ws,%d["room:join","user:u%d"]`, i+1, i)
+				}
+				if s.conn.Write(ctx, websocket.MessageText, []byte(message)) != nil {
+					return
+				}
+			}
+		}()
+		if end, _ := s.end(); protocol == telemetry.ProtocolWebSocket && end.code != plainws.StatusTooMany {
+			t.Errorf("%v, want %d", end, plainws.StatusTooMany)
+		}
+		<-sent
+		quiet := n.connect(t, protocol, domain.NamespaceAll, signed(t, "clerk", domain.RoleStaff, "b1"), "")
+		quiet.want(n.sell(t, "b1"))
+		if rooms := n.app.sockets.hub.Stats().Rooms; rooms > 300 {
+			t.Errorf("%d rooms, want those of a few connections", rooms)
+		}
 	})
 }
