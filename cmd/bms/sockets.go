@@ -19,6 +19,7 @@ import (
 	"bms/transport/auth"
 	"bms/transport/commandbus"
 	"bms/transport/eventlog"
+	"bms/transport/httpapi"
 	"bms/transport/plainws"
 	"bms/transport/sessions"
 	"bms/transport/socketio"
@@ -187,9 +188,9 @@ func (s *sockets) run(ctx context.Context) error {
 		if stats.Namespaces[domain.NamespaceAdmin] == 0 {
 			continue
 		}
-		data, err := json.Marshal(map[string]any{
-			"connections": stats.Connections, "rooms": stats.Rooms, "namespaces": stats.Namespaces,
-			"eventsPerSecond": events, "lag": stats.Lag,
+		data, err := json.Marshal(httpapi.SocketStats{
+			Connections: stats.Connections, Rooms: stats.Rooms, Namespaces: stats.Namespaces,
+			EventsPerSecond: events, Lag: stats.Lag,
 		})
 		if err != nil {
 			return fmt.Errorf("encode stats: %w", err)
