@@ -19,7 +19,6 @@ type progress struct {
 	target  domain.Position // head when the file was opened: live from there on
 	from    domain.Position // where this file began to fold
 	live    bool
-	once    bool // it was live once
 	fresh   bool // the file was empty when it was opened
 	version int  // of the file
 	parked  int  // commits set aside
@@ -131,15 +130,16 @@ func (p *progress) catchUp() bool {
 	if p.live || p.target.After(p.pos) {
 		return false
 	}
-	p.live, p.once, p.err = true, true, nil
+	p.live, p.err = true, nil
 	return true
 }
 
-// wasLive reports whether the projection was live at any time.
-func (p *progress) wasLive() bool {
+// caught reports whether the projection has what was in the log when its file
+// was opened.
+func (p *progress) caught() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.once
+	return !p.target.After(p.pos)
 }
 
 // aim is the head that the file was to reach when it was opened.

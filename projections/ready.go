@@ -16,7 +16,7 @@ func (s *Set) Unready() []string {
 		case st.State == StateFailed:
 			reasons = append(reasons, fmt.Sprintf("projection %s has failed: %s", r.name, st.LastError))
 		case r.progress.servesOld(r.version):
-		case !r.progress.isLive():
+		case !r.progress.caught():
 			reasons = append(reasons, fmt.Sprintf("projection %s is catching up: at %d of %d records", r.name, st.Position.Seq, st.Head.Seq))
 		case st.Stalled:
 			reasons = append(reasons, fmt.Sprintf("projection %s is %d records behind and doesn't move", r.name, st.LagEvents))
@@ -24,8 +24,3 @@ func (s *Set) Unready() []string {
 	}
 	return reasons
 }
-
-// KnowsUsers reports whether Identity knows of all that the log said of users
-// when the set was opened. Before that, nobody should be let in: a token may
-// say more than its user has the right to.
-func (s *Set) KnowsUsers() bool { return s.byName[Users].progress.wasLive() }

@@ -41,6 +41,7 @@ func commands() []command {
 		{"serve", "run a node", serveCommand},
 		{"token", "print a signed token", tokenCommand},
 		{"log", "print events, one JSON envelope per line", logCommand},
+		{"rebuild", "rebuild projections beside the live ones, or verify them", rebuildCommand},
 		{"verify", "check log and read models against all the rules there are", verifyCommand},
 		{"backup", "write the log to a file, also while a node serves from it", backupCommand},
 		{"restore", "make a data folder of a backup", restoreCommand},

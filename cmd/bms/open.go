@@ -101,6 +101,7 @@ func (a *App) openAuth(context.Context) (err error) {
 
 // openProjections opens the read models, a folder beside the log.
 func (a *App) openProjections(ctx context.Context) (err error) {
+	a.found = a.log.Head()
 	a.projections, err = projections.Open(ctx, failingProjections(projections.Config{
 		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.spans.Log(a.log), Commands: a.courier,
 		AlertsRepeat: a.cfg.alertsRepeat, Logger: a.logger, Now: a.now,
@@ -188,7 +189,7 @@ func (a *App) openHTTP(context.Context) error {
 	mux := http.NewServeMux()
 	a.sockets.mount(mux)
 	mux.Handle("/", api)
-	a.server = httpapi.NewServer(failingHandler(mux), a.logger)
+	a.server = httpapi.NewServer(failingHandler(a.gate(mux)), a.logger)
 	a.closeWith(a.server.Close)
 	return nil
 }
@@ -207,10 +208,9 @@ func (a *App) unready() (reasons []string) {
 	if err := a.verifier.Ready(); err != nil {
 		reasons = append(reasons, err.Error())
 	}
-	for _, s := range a.projections.Status() {
-		if s.State == projections.StateFailed {
-			reasons = append(reasons, "projection "+s.Name+" has failed: "+s.LastError)
-		}
+	if reason := nearlyFull(a.cfg.dataDir); reason != "" {
+		reasons = append(reasons, reason)
 	}
+	reasons = append(reasons, a.projections.Unready()...)
 	return append(reasons, a.sockets.unready()...)
 }

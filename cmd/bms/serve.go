@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"bms/actors"
+	"bms/domain"
 	"bms/projections"
 	"bms/transport/auth"
 	"bms/transport/commandbus"
@@ -58,8 +59,10 @@ type App struct {
 	spans       *telemetry.Spans // nil: none
 	listener    net.Listener
 	server      *http.Server
-	signingKey  []byte      // HS256; nil without one
-	draining    atomic.Bool // not ready any more
+	signingKey  []byte          // HS256; nil without one
+	draining    atomic.Bool     // not ready any more
+	found       domain.Position // the log's head when it was opened
+	admits      atomic.Bool     // users are known up to found
 
 	closers []func() error // in the order of opening
 }

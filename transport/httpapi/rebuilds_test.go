@@ -65,38 +65,13 @@ func rebuilding(t *testing.T) (*shop, *gate, chan projections.Rebuild) {
 	return s, g, ended
 }
 
-func (a answer) status1(t *testing.T) projections.Status {
+func (a answer) row(t *testing.T) projections.Status {
 	t.Helper()
-	var row struct {
-		projections.Status
-		Position, Head string
-		Digest         json.RawMessage
-		Rebuild        *struct {
-			projections.Rebuild
-			Position, Head string
-		}
-		LastRebuild *struct {
-			projections.Rebuild
-			Position, Head string
-			Verification   *struct {
-				projections.Verification
-				Position string
-			}
-		}
-	}
+	var row projections.Status
 	if err := json.Unmarshal([]byte(a.body), &row); err != nil {
 		t.Fatalf("%d %s: %v", a.status, a.body, err)
 	}
-	if row.Rebuild != nil {
-		row.Status.Rebuild = &row.Rebuild.Rebuild
-	}
-	if row.LastRebuild != nil {
-		row.Status.LastRebuild = &row.LastRebuild.Rebuild
-		if v := row.LastRebuild.Verification; v != nil {
-			row.Status.LastRebuild.Verification = &v.Verification
-		}
-	}
-	return row.Status
+	return row
 }
 
 func Test_a_rebuild_is_started_shown_and_cancelled(t *testing.T) {
@@ -111,7 +86,7 @@ func Test_a_rebuild_is_started_shown_and_cancelled(t *testing.T) {
 	<-g.came
 	s.send("admin", "POST", "/api/projections/stats/rebuild", "").refused(t, codeRebuildRunning)
 	s.send("admin", "POST", "/api/projections/stats/rebuild?verify=true", "").refused(t, codeRebuildRunning)
-	row := s.must("admin", "GET", "/api/projections/stats", "").status1(t)
+	row := s.must("admin", "GET", "/api/projections/stats", "").row(t)
 	if row.State != projections.StateRebuilding || row.Rebuild == nil || row.Rebuild.State != projections.RebuildFolding {
 		t.Errorf("meanwhile it is %+v, %+v; want rebuilding", row, row.Rebuild)
 	}
@@ -129,7 +104,7 @@ func Test_a_rebuild_is_started_shown_and_cancelled(t *testing.T) {
 	if r := <-ended; r.State != projections.RebuildDone || !r.Verify || !r.Verification.Equal {
 		t.Errorf("the verification is %+v, want equal digests", r)
 	}
-	row = s.must("admin", "GET", "/api/projections/stats", "").status1(t)
+	row = s.must("admin", "GET", "/api/projections/stats", "").row(t)
 	if row.Rebuild != nil || row.LastRebuild == nil || !row.LastRebuild.Verification.Equal {
 		t.Errorf("afterwards it is %+v with %+v, want the result", row, row.LastRebuild)
 	}
@@ -192,13 +167,13 @@ func Test_what_is_parked_is_shown_retried_and_skipped(t *testing.T) {
 	if len(page.Items) != 2 || page.Items[0].Pos != bad.String() || page.Items[0].Error == "" || page.Items[1].Pos != waits.String() || page.Items[1].Error != "" {
 		t.Fatalf("parked are %s, want the bad one with its error and the one that waits", a.body)
 	}
-	if row := s.must("admin", "GET", "/api/projections/users", "").status1(t); row.State != projections.StateParked || row.Parked != 2 {
+	if row := s.must("admin", "GET", "/api/projections/users", "").row(t); row.State != projections.StateParked || row.Parked != 2 {
 		t.Errorf("it is %s with %d parked, want parked, 2", row.State, row.Parked)
 	}
 	at := "/api/projections/users/parked/"
 	s.send("admin", "POST", at+waits.String()+"/retry", "").refused(t, codeParkedBehind)
 	s.send("admin", "POST", at+bad.String()+"/retry", "").refused(t, codeStillFailing)
-	if row := s.must("admin", "POST", at+bad.String()+"/skip", "").status1(t); row.State != projections.StateLive || row.Parked != 0 {
+	if row := s.must("admin", "POST", at+bad.String()+"/skip", "").row(t); row.State != projections.StateLive || row.Parked != 0 {
 		t.Errorf("after the skip it is %s with %d parked, want live, 0", row.State, row.Parked)
 	}
 	s.send("stranger", "GET", "/api/branches", "").refused(t, domain.CodeUnauthorized) // what waited is folded: eve is disabled
