@@ -50,6 +50,7 @@ func (e *Event) Payload() (Payload, error) {
 //
 //	{"id","type","timestamp","branchId","userId"?,"data","pos"}
 //
+// data is the payload in its current version, whatever version is stored.
 // branchId is null where the event is not of one branch, timestamp is RFC 3339
 // in UTC with milliseconds, pos is left out before the event is in the log.
 func (e *Event) AppendEnvelope(dst []byte) []byte {
@@ -70,7 +71,7 @@ func (e *Event) AppendEnvelope(dst []byte) []byte {
 		dst = appendJSONString(dst, e.UserID)
 	}
 	dst = append(dst, `,"data":`...)
-	dst = append(dst, e.Data...)
+	dst = append(dst, e.currentData()...)
 	if e.Pos.Seq != 0 {
 		dst = append(dst, `,"pos":"`...)
 		dst = e.Pos.AppendTo(dst)

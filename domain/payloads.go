@@ -189,12 +189,15 @@ func (SystemNotification) EventType() string       { return TypeSystemNotificati
 // that this program doesn't know: it must stop what needs it, not skip it.
 var ErrUnknownEvent = errors.New("unknown event type or version")
 
-// schemas lists every event type, its current version and how the payload of
-// that version is read. Older versions are upcast here and nowhere else.
-var schemas = map[string]struct {
+// schema is an event type's current version, and how its payload is read.
+type schema struct {
 	version int
 	decode  func(json.RawMessage) (Payload, error)
-}{
+}
+
+// schemas lists every event type. Payloads of older versions become current
+// ones by upcasts and nowhere else.
+var schemas = map[string]schema{
 	TypeInventoryUpdated:         {1, decode[InventoryUpdated]},
 	TypeProductUpdated:           {1, decode[ProductUpdated]},
 	TypeTransactionCreated:       {1, decode[TransactionCreated]},
@@ -221,11 +224,11 @@ func decode[P Payload](data json.RawMessage) (Payload, error) {
 }
 
 func decodePayload(eventType string, version int, data json.RawMessage) (Payload, error) {
-	s, ok := schemas[eventType]
-	if !ok || version > s.version || version < 1 {
-		return nil, fmt.Errorf("%w: %s version %d", ErrUnknownEvent, eventType, version)
+	data, err := current(eventType, version, data)
+	if err != nil {
+		return nil, err
 	}
-	p, err := s.decode(data)
+	p, err := schemas[eventType].decode(data)
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", eventType, err)
 	}
