@@ -161,8 +161,11 @@ func (n *testNode) tryConnect(t testing.TB, protocol, namespace, token, since st
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(e.Data, &s.session); err != nil || e.Type != "session" {
-		return nil, fmt.Errorf("first frame %+v, %v, want the session", e, err)
+	if e.Type != "session" {
+		return nil, fmt.Errorf("first frame %+v, want the session", e)
+	}
+	if err := json.Unmarshal(e.Data, &s.session); err != nil {
+		return nil, fmt.Errorf("session %s: %w", e.Data, err)
 	}
 	return s, nil
 }

@@ -123,7 +123,7 @@ func (c *Conn) tell(reason string) {
 	if told || c.receiver == nil {
 		return
 	}
-	defer c.fence("receiver panicked in Closed")
+	defer c.fence("Receiver.Closed")
 	c.receiver.Closed(reason)
 }
 
@@ -131,7 +131,7 @@ func (c *Conn) tell(reason string) {
 // program and must not end the process or any other client.
 func (c *Conn) fence(what string) {
 	if reason := recover(); reason != nil {
-		c.server.config.Logger.Error(what, "reason", reason, "stack", string(debug.Stack()))
+		c.server.config.Logger.Error("connection closed after a panic", "in", what, "reason", reason, "stack", string(debug.Stack()))
 		c.end(StatusTryAgain, ReasonFault, "")
 	}
 }

@@ -81,7 +81,7 @@ func Test_answers_go_ahead_of_events(t *testing.T) {
 			}
 			got = append(got, string(payload))
 		}
-		if want := `["1","{\"type\":\"ack\",\"id\":1,\"data\":{\"args\":null,\"op\":\"a\"}}","2","3"]`; fmt.Sprintf("%s", mustJSON(got)) != want {
+		if want := `["1","{\"type\":\"ack\",\"id\":1,\"data\":{\"args\":null,\"op\":\"a\"}}","2","3"]`; string(mustJSON(got)) != want {
 			t.Errorf("got %s, want %s", mustJSON(got), want)
 		}
 	})

@@ -125,7 +125,7 @@ func (c *Conn) pull(frames [][]byte) [][]byte {
 	if c.source == nil {
 		return frames
 	}
-	defer c.fence("source panicked")
+	defer c.fence("Source.Next")
 	frames = c.source.Next(frames, turnBytes)
 	return frames
 }

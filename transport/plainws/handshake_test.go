@@ -144,7 +144,7 @@ func Test_config_refuse_writes_all_refusals(t *testing.T) {
 				t.Errorf("%d, want what Refuse says", status)
 			}
 		}
-		if len(got) != 2 || !errors.Is(got[0], fault) || got[1] != error(upgradeRequired) {
+		if len(got) != 2 || !errors.Is(got[0], fault) || !errors.Is(got[1], upgradeRequired) {
 			t.Errorf("refused with %v, want the handler's error and an upgrade required", got)
 		}
 	})

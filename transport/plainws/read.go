@@ -117,7 +117,7 @@ func (c *Conn) handle(data []byte) {
 		c.alive()
 		c.held.Store(false)
 	}()
-	defer c.fence("receiver panicked")
+	defer c.fence("Receiver.Op")
 	var ack func(any)
 	if len(r.id) > 0 {
 		ack = c.answer(r.id)

@@ -322,7 +322,9 @@ func Test_protocol_errors_are_told_with_the_code_wanted(t *testing.T) {
 			t.Errorf("got %x, %v, want a close frame with 4400", head, err)
 		}
 		go func() { _, _ = io.Copy(io.Discard, a.reader) }()
-		<-read
+		if err := <-read; !errors.Is(err, ErrProtocol) {
+			t.Errorf("read ended with %v, want %v", err, ErrProtocol)
+		}
 	})
 }
 
