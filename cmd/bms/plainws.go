@@ -41,7 +41,7 @@ func (s *sockets) newPlain(a *App) (*plainws.Server, error) {
 		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
 		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Refuse: refusePlain, Logger: a.logger,
 		Observer: plainws.Observer{
-			Refused: func(reason string) { a.metrics.Refused(telemetry.ProtocolWebSocket, reason) },
+			Refused: func(reason string) { s.refusals.note(telemetry.ProtocolWebSocket, reason) },
 			Closed: func(code websocket.StatusCode, reason string) {
 				if reason != plainws.ReasonTransportClose { // by the client
 					a.metrics.Closed(int(code))
@@ -56,7 +56,7 @@ func (s *sockets) plain(namespace string) http.Handler {
 	return s.plainServer.Endpoint(plainws.HandlerFunc(func(ctx context.Context, c *plainws.Conn, r *http.Request) (plainws.Session, error) {
 		session, err := s.connectPlain(ctx, c, r, namespace)
 		if err != nil {
-			s.refused(telemetry.ProtocolWebSocket, err)
+			s.refusals.noteError(telemetry.ProtocolWebSocket, err)
 		}
 		return session, err
 	}))

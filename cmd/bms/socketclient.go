@@ -68,15 +68,6 @@ func (s *sockets) valid(cursor string) bool {
 	return err == nil && s.log.Check(p) == nil
 }
 
-// refused counts a client that is not let in.
-func (s *sockets) refused(protocol string, err error) {
-	code := "internal"
-	if no, ok := errors.AsType[*domain.Rejection](err); ok {
-		code = no.Code
-	}
-	s.metrics.Refused(protocol, code)
-}
-
 // Wake passes on that there may be something to give out.
 func (c *socketClient) Wake() { c.transport.Wake() }
 

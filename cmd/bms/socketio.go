@@ -19,7 +19,7 @@ func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 		Observer: socketio.Observer{
 			Refused: func(reason string) {
 				if reason != "connect refused" { // counted by its code
-					a.metrics.Refused(telemetry.ProtocolSocketIO, reason)
+					s.refusals.note(telemetry.ProtocolSocketIO, reason)
 				}
 			},
 			Closed: func(transport socketio.Transport, reason socketio.Reason) {
@@ -34,7 +34,7 @@ func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 		server.Of(ns, socketio.NamespaceFunc(func(ctx context.Context, sock *socketio.Socket, h socketio.Handshake) (socketio.Session, error) {
 			session, err := s.connectSocketIO(ctx, sock, h, i)
 			if err != nil {
-				s.refused(telemetry.ProtocolSocketIO, err)
+				s.refusals.noteError(telemetry.ProtocolSocketIO, err)
 				return socketio.Session{}, connectError(err)
 			}
 			return session, nil

@@ -44,6 +44,7 @@ type sockets struct {
 	ids          *sessionIDs
 	sessions     *sessions.Store
 	admission    *admission
+	refusals     *socketRefusals
 	log          *eventlog.Log
 	verifier     *auth.Verifier
 	projections  *projections.Set
@@ -69,7 +70,7 @@ func newSockets(a *App) (*sockets, error) {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
 	s := &sockets{
-		ids: ids, sessions: store, admission: newAdmission(a.limiter), log: a.log, verifier: a.verifier, projections: a.projections,
+		ids: ids, sessions: store, admission: newAdmission(a.limiter), refusals: newSocketRefusals(a), log: a.log, verifier: a.verifier, projections: a.projections,
 		bus: a.bus, followUps: a.followUps, metrics: a.metrics, spans: a.spans, durability: a.log.Durability(), allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
