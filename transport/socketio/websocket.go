@@ -24,12 +24,16 @@ func (e *engine) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		e.queue(openFrame(e.openData(WebSocket)))
 	}
 	e.mu.Unlock()
+	// It is started before it is read from: what its first packet brings about
+	// is told, too.
+	if !closed {
+		e.start(WebSocket)
+	}
 	if closed || !e.server.goTracked(func() { e.readWebSocket(conn) }) {
 		conn.Abort()
 		conn.Close()
 		return
 	}
-	e.start(WebSocket)
 	e.wake()
 }
 
