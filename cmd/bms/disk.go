@@ -14,11 +14,20 @@ const leastFree = 256 << 20
 
 // nearlyFull says so of a folder's disk; empty if it isn't, or can't be told.
 func nearlyFull(folder string) string {
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(folder, &s); err != nil {
+	free, ok := freeBytes(folder)
+	if !ok {
 		return ""
 	}
-	return judgeFree(uint64(s.Bavail) * uint64(s.Bsize))
+	return judgeFree(free)
+}
+
+// freeBytes is the room on a folder's disk; ok is false if it can't be told.
+func freeBytes(folder string) (free uint64, ok bool) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(folder, &s); err != nil {
+		return 0, false
+	}
+	return uint64(s.Bavail) * uint64(s.Bsize), true
 }
 
 func judgeFree(free uint64) string {

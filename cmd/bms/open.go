@@ -65,6 +65,7 @@ func (a *App) openTelemetry(ctx context.Context) (err error) {
 func (a *App) openLog(ctx context.Context) (err error) {
 	a.log, err = eventlog.Open(ctx, eventlog.Config{
 		Dir: a.cfg.dataDir, Durability: a.cfg.durability, Logger: a.logger, Now: a.now,
+		Observe: func(t eventlog.Transaction) { a.metrics.Wrote(t.Commits, t.Took, t.Err) },
 	})
 	switch {
 	case errors.Is(err, eventlog.ErrInUse):
@@ -174,18 +175,7 @@ func (a *App) openHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.metrics.Watch(telemetry.Sources{
-		Head:    func() uint64 { return a.log.Head().Seq },
-		Rooms:   func() int { return len(a.sockets.hub.RoomInfos()) },
-		Panics:  a.system.Panics,
-		Waiting: a.deciders.Queued,
-		Projections: func() (lags []telemetry.Lag) {
-			for _, s := range a.projections.Status() {
-				lags = append(lags, telemetry.Lag{Projection: s.Name, Records: s.LagEvents, Seconds: s.LagSeconds})
-			}
-			return lags
-		},
-	})
+	a.metrics.Watch(a.sources())
 	mux := http.NewServeMux()
 	a.sockets.mount(mux)
 	mux.Handle("/", api)

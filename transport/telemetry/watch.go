@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -11,6 +13,13 @@ type Sources struct {
 	Head func() uint64
 	// LogBytes is the size of the log's files.
 	LogBytes func() int64
+	// DiskFree is the number of bytes that the data folder's disk has left;
+	// ok is false if that can't be told.
+	DiskFree func() (bytes uint64, ok bool)
+	// FeedHead is the sequence up to which connections are served.
+	FeedHead func() uint64
+	// Unready gives the reasons for which the node is not ready.
+	Unready func() []string
 	// Rooms is the number of rooms that live on this node.
 	Rooms func() int
 	// Panics is the number of panics fenced so far.
@@ -26,6 +35,8 @@ type Lag struct {
 	Projection string
 	Records    uint64
 	Seconds    float64
+	// Parked is the number of commits set aside.
+	Parked int
 }
 
 // Watch registers the sources. It is called once.
@@ -38,6 +49,20 @@ func (m *Metrics) Watch(s Sources) {
 	}
 	if s.LogBytes != nil {
 		gauge("bms_log_bytes", "Size of the log's files.", func() float64 { return float64(s.LogBytes()) })
+	}
+	if s.DiskFree != nil {
+		gauge("bms_data_free_bytes", "Room on the data folder's disk; NaN if that can't be told.", func() float64 {
+			if free, ok := s.DiskFree(); ok {
+				return float64(free)
+			}
+			return math.NaN()
+		})
+	}
+	if s.FeedHead != nil {
+		gauge("bms_feed_head", "Sequence of the log's commit up to which connections are served.", func() float64 { return float64(s.FeedHead()) })
+	}
+	if s.Unready != nil {
+		gauge("bms_unready_reasons", "Reasons for which the node is not ready, 0 when it is; /readyz has them.", func() float64 { return float64(len(s.Unready())) })
 	}
 	if s.Rooms != nil {
 		gauge("bms_rooms", "Rooms that live on this node.", func() float64 { return float64(s.Rooms()) })
@@ -56,20 +81,22 @@ func (m *Metrics) Watch(s Sources) {
 			labels:  m.projections,
 			records: prometheus.NewDesc("bms_projection_lag_records", "Log records not folded yet.", []string{"projection"}, nil),
 			seconds: prometheus.NewDesc("bms_projection_lag_seconds", "Age of the oldest record not folded yet.", []string{"projection"}, nil),
+			parked:  prometheus.NewDesc("bms_projection_parked", "Commits that could not be folded, and those that wait behind them.", []string{"projection"}, nil),
 		})
 	}
 }
 
 // lags collects the lag of each projection.
 type lags struct {
-	source           func() []Lag
-	labels           *bounded
-	records, seconds *prometheus.Desc
+	source                   func() []Lag
+	labels                   *bounded
+	records, seconds, parked *prometheus.Desc
 }
 
 func (l *lags) Describe(ch chan<- *prometheus.Desc) {
 	ch <- l.records
 	ch <- l.seconds
+	ch <- l.parked
 }
 
 func (l *lags) Collect(ch chan<- prometheus.Metric) {
@@ -82,5 +109,6 @@ func (l *lags) Collect(ch chan<- prometheus.Metric) {
 		seen[label] = true
 		ch <- prometheus.MustNewConstMetric(l.records, prometheus.GaugeValue, float64(lag.Records), label)
 		ch <- prometheus.MustNewConstMetric(l.seconds, prometheus.GaugeValue, lag.Seconds, label)
+		ch <- prometheus.MustNewConstMetric(l.parked, prometheus.GaugeValue, float64(lag.Parked), label)
 	}
 }
