@@ -110,8 +110,12 @@ func (n *edgeNode) counted(series, before string) {
 	}
 }
 
-// awaitSession, as a part of what is said, waits until a namespace is joined.
-const awaitSession = "await"
+// await begins a part of what is said that is not said: what follows is waited
+// for in the answer. awaitSession waits until a namespace is joined.
+const (
+	await        = "await "
+	awaitSession = await + `["session"`
+)
 
 // say sends the parts and reads until the server closes or says that it does.
 func (n *edgeNode) say(parts ...string) string {
@@ -135,8 +139,8 @@ func (n *edgeNode) say(parts ...string) string {
 		return nil
 	}
 	for _, part := range parts {
-		if part == awaitSession {
-			err = readUntil(func() bool { return bytes.Contains(answer, []byte(`["session"`)) })
+		if text, wait := strings.CutPrefix(part, await); wait {
+			err = readUntil(func() bool { return bytes.Contains(answer, []byte(text)) })
 		} else {
 			_, err = io.WriteString(conn, part)
 		}
@@ -200,7 +204,7 @@ func TestEdge_attacks_are_counted_and_harm_nobody_else(t *testing.T) {
 		"subprotocols_engine": {[]string{fmt.Sprintf(edgeUpgrade, "/socket.io/?EIO=4&transport=websocket", "Sec-WebSocket-Protocol: x"+strings.Repeat(", "+marker, 5000)+"\r\n")}, "431 ", ""},
 		"event_early":         {socket(clientText(`42/ws,["` + marker + `"]`)), "101 ", closed("parse error")},
 		"never_a_connect":     {socket(strings.Repeat(clientText("6"), 1000)), "101 ", closed("rate exceeded")},
-		"wrong_token":         {socket(clientText(`40/ws,{"token":"`+token+`x"}`), clientText("9")), `"code":"unauthorized"`, refused("unauthorized")},
+		"wrong_token":         {socket(clientText(`40/ws,{"token":"`+token+`x"}`), await+`"code":`, clientText("9")), `"code":"unauthorized"`, refused("unauthorized")},
 		"broken_packet":       {joined(clientText(`42/ws,["command",{"note":"` + marker + `"`)), "101 ", `bms_disconnects_total{namespace="/ws",protocol="socket.io",reason="parse error"}`},
 		"forged_placeholder":  {joined(clientText(`451-/ws,["`+marker+`",{"_placeholder":true,"num":9}]`), "\x82\x81\x00\x00\x00\x00x"), "101 ", `bms_disconnects_total{namespace="/ws",protocol="socket.io",reason="parse error"}`},
 		"flood":               {joined(strings.Repeat(clientText(`42/ws,["`+marker+`"]`), 10_000)), "101 ", `bms_disconnects_total{namespace="/ws",protocol="socket.io",reason="rate exceeded"}`},
