@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -68,7 +67,7 @@ func (d *dialer) url(transport, sid string) string {
 	u := *d.base
 	u.Path = strings.TrimSuffix(u.Path, "/") + enginePath
 	q := url.Values{"EIO": {"4"}, "transport": {transport}}
-	if transport == Polling { // as stock clients do, against caches
+	if transport == Polling { // as stock clients do: a repetition has the same
 		q.Set("t", strconv.FormatUint(rand.Uint64(), 36))
 	}
 	if sid != "" {
@@ -164,19 +163,10 @@ const sendTimeout = 10 * time.Second
 
 func (w *webSocket) close() { _ = w.conn.CloseNow() }
 
-// request makes a polling request and returns the body. It is made once: were
-// the client library to repeat a GET when a connection is lost, as it does of
-// itself, then the packets in the lost answer would be missing, and nobody would
-// know.
+// request makes a polling request and returns the body. The client library
+// repeats a GET by itself when a connection is lost, as browsers do; the server
+// knows it by its t.
 func (d *dialer) request(ctx context.Context, method, sid, body string) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	tries := 0
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
-		if tries++; tries > 1 {
-			cancel()
-		}
-	}})
 	req, err := http.NewRequestWithContext(ctx, method, d.url("polling", sid), strings.NewReader(body))
 	if err != nil {
 		return nil, err

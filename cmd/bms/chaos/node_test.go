@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -163,7 +164,11 @@ func (n *node) running() error {
 	}
 }
 
-// logged counts the events that `bms log` prints.
+// internal are events that only the write side has a use for: `bms log` prints
+// them, nobody else is shown them.
+var internal = regexp.MustCompile(`^\{"id":"[^"]*","type":"(transfer:|sync:handled")`)
+
+// logged counts the events that `bms log` prints, but for internal ones.
 func (n *node) logged() (int, error) {
 	cmd := exec.Command(n.binary, "log", "--data", n.data)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
@@ -173,5 +178,11 @@ func (n *node) logged() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("bms log: %w: %s", err, complaint.Bytes())
 	}
-	return bytes.Count(out, []byte("\n")), nil
+	count := 0
+	for line := range bytes.Lines(out) {
+		if !internal.Match(line) {
+			count++
+		}
+	}
+	return count, nil
 }
