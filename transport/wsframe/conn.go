@@ -36,8 +36,9 @@ type Options struct {
 	// them compress what they send: ReadLimit is then of a message as it comes
 	// out. nil, as well as a client that doesn't offer it: no compression.
 	//
-	// A connection over which a compressed message has come keeps 4 KB of
-	// coder/websocket's until it ends.
+	// Agreed on, it takes nothing of an idle connection. But coder/websocket
+	// keeps a buffer of 4 KB, and its stack doubles to 8 KB, once the client
+	// has sent a compressed message.
 	Deflater *Deflater
 
 	// WriteTimeout is how long a write may make no progress at all before it
