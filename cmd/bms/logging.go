@@ -21,29 +21,36 @@ func newLogger(cfg *serveConfig, stderr io.Writer, level slog.Leveler) *slog.Log
 	return slog.New(telemetry.WithTrace(h))
 }
 
-// switchLevel changes the level to debug at each SIGUSR1, and back to what
-// --log-level said at the next, until ctx ends. Where there is no such signal it
-// does nothing.
-func switchLevel(ctx context.Context, level *slog.LevelVar, logger *slog.Logger) {
+// switchLevel has SIGUSR1 change the level to debug, and back to what --log-level
+// said at the next, until stop is called. Where there is no such signal it does
+// nothing.
+func switchLevel(level *slog.LevelVar, logger *slog.Logger) (stop func()) {
 	if levelSignal == nil {
-		return
+		return func() {}
 	}
-	signals := make(chan os.Signal, 1)
+	signals, stopped, done := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
 	signal.Notify(signals, levelSignal)
-	defer signal.Stop(signals)
 	configured := level.Level()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-signals:
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-signals:
+			}
+			next := slog.LevelDebug
+			if level.Level() == slog.LevelDebug {
+				next = max(configured, slog.LevelInfo)
+			}
+			level.Set(next)
+			// At a level that is seen.
+			logger.Log(context.Background(), max(next, slog.LevelInfo), "log level changed by a signal", "logLevel", next.String())
 		}
-		next := slog.LevelDebug
-		if level.Level() == slog.LevelDebug {
-			next = max(configured, slog.LevelInfo)
-		}
-		level.Set(next)
-		// Seen at any level.
-		logger.Log(ctx, max(next, slog.LevelInfo), "log level changed by SIGUSR1", "level", next.String())
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(stopped)
+		<-done
 	}
 }

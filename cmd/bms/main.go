@@ -45,6 +45,7 @@ func commands() []command {
 		{"verify", "check log and read models against all the rules there are", verifyCommand},
 		{"backup", "write the log to a file, also while a node serves from it", backupCommand},
 		{"restore", "make a data folder of a backup", restoreCommand},
+		{"ops", "print alert rules for Prometheus or a dashboard for Grafana", opsCommand},
 		{"bench", "put a node under load, measure it, check that it keeps its promises", benchCommand},
 	}
 }

@@ -78,11 +78,7 @@ func serve(ctx context.Context, cfg *serveConfig, stdout, stderr io.Writer) erro
 	var level slog.LevelVar
 	level.Set(cfg.logLevel)
 	logger := newLogger(cfg, stderr, &level)
-	ctx, cancel := context.WithCancel(ctx)
-	var listening sync.WaitGroup
-	listening.Go(func() { switchLevel(ctx, &level, logger) })
-	defer listening.Wait()
-	defer cancel()
+	defer switchLevel(&level, logger)()
 	app := newApp(cfg, logger)
 	if err := app.open(ctx); err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"bms/actors"
 	"bms/domain"
 )
@@ -62,10 +64,13 @@ func Test_what_happens_is_counted(t *testing.T) {
 	m.Alerted(2, 1)
 	m.Request("GET /api/branches", 200, time.Millisecond)
 	m.RequestRefused(domain.CodeValidation)
+	m.Durable(&domain.Commit{}, time.Millisecond)
+	m.Lag(12)
 	m.Watch(Sources{
+		DiskFree: func() (uint64, bool) { return 5e9, true }, FeedHead: func() uint64 { return 41 }, Unready: func() []string { return []string{"x"} },
 		Head: func() uint64 { return 42 }, LogBytes: func() int64 { return 4096 }, Rooms: func() int { return 3 },
 		Panics: func() uint64 { return 1 }, Waiting: func() int { return 8 },
-		Projections: func() []Lag { return []Lag{{"inventory", 5, 1.5}, {"inventory", 6, 1}, {"users", 0, 0}} },
+		Projections: func() []Lag { return []Lag{{"inventory", 5, 1.5, 2}, {"inventory", 6, 1, 0}, {"users", 0, 0, 0}} },
 	})
 	for _, line := range []string{
 		`bms_commands_total{outcome="accepted",type="stock.adjust"} 1`,
@@ -73,6 +78,8 @@ func Test_what_happens_is_counted(t *testing.T) {
 		`bms_command_duration_seconds_count{type="stock.adjust"} 2`,
 		`bms_log_append_commits_sum 7`, `bms_log_append_failures_total 1`, `bms_log_append_duration_seconds_count 1`,
 		`bms_log_transaction_commits_sum 9`, `bms_log_transaction_failures_total 1`, `bms_log_transaction_duration_seconds_count 1`,
+		`bms_commit_durable_seconds_count 1`, `bms_delivery_wait_seconds_count 1`, `bms_connection_lag_records_sum 12`,
+		`bms_data_free_bytes 5e+09`, `bms_feed_head 41`, `bms_unready_reasons 1`, `bms_projection_parked{projection="inventory"} 2`,
 		`bms_stream_load_duration_seconds_count 1`, `bms_stream_load_failures_total 1`,
 		`bms_connections{namespace="/ws-pos",protocol="socket.io"} 1`, `bms_connects_total{namespace="/ws-pos",protocol="socket.io"} 2`,
 		`bms_disconnects_total{namespace="/ws-pos",protocol="socket.io",reason="ping timeout"} 1`,
@@ -142,4 +149,33 @@ func Benchmark_counting(b *testing.B) {
 			m.Request("POST /api/branches/{b}/transactions", 201, time.Millisecond)
 		}
 	})
+}
+
+func Test_durations_of_a_sampled_trace_are_exemplars(t *testing.T) {
+	m := NewMetrics()
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-"
+	sampled, unsampled := map[string]string{"traceparent": parent + "01"}, map[string]string{"traceparent": parent + "00"}
+	m.Command(&domain.Command{Type: domain.CommandAdjustStock, Metadata: sampled}, "accepted", time.Millisecond)
+	m.Durable(&domain.Commit{Metadata: sampled}, time.Millisecond)
+	m.Durable(&domain.Commit{Metadata: unsampled}, time.Second)
+	spans := NewSpans(sdktrace.NewTracerProvider(), time.Now)
+	m.Delivered(actors.Delivery{Events: 1, Lag: time.Millisecond, Waited: time.Millisecond, Trace: spans.Feed(&domain.Commit{Metadata: sampled}, true)})
+	m.Delivered(actors.Delivery{Events: 1, Lag: time.Second, Waited: time.Second})
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	r.Header.Set("Accept", "application/openmetrics-text")
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, r)
+	for name, want := range map[string]int{
+		"bms_command_duration_seconds": 1, "bms_commit_durable_seconds": 1, "bms_delivery_lag_seconds": 1, "bms_delivery_wait_seconds": 1,
+	} {
+		got := 0
+		for line := range strings.SplitSeq(w.Body.String(), "\n") {
+			if strings.HasPrefix(line, name+"_bucket") && strings.Contains(line, `# {trace_id="0af7651916cd43dd8448eb211c80319c"} 0.001`) {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%s has %d exemplars, want %d", name, got, want)
+		}
+	}
 }
