@@ -40,7 +40,7 @@ const drainNodeArgs = "DRAIN_NODE_ARGS"
 
 func init() {
 	if args := os.Getenv(drainNodeArgs); args != "" {
-		os.Unsetenv(drainNodeArgs) // no flag's twin
+		_ = os.Unsetenv(drainNodeArgs) // it is set, so this can't fail
 		os.Args = append(os.Args[:1], strings.Fields(args)...)
 		main()
 	}

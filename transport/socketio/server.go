@@ -160,7 +160,8 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, query ur
 		return
 	}
 	e.start(Polling)
-	writeBody(w, r, s.config.WriteTimeout, append([]byte{engineOpen}, e.openData(Polling)...))
+	// Who has not got it doesn't know its session, which ends by its timeouts.
+	_ = writeBody(w, r, s.config.WriteTimeout, append([]byte{engineOpen}, e.openData(Polling)...))
 }
 
 // open admits a new session.
