@@ -33,6 +33,7 @@ func benchCommand() (*flagSet, runFunc) {
 	define(f, &c.load.Sockets, "sockets", "100", parseCount, "`number` of sockets, each a user of its own")
 	define(f, &c.load.Transport, "transport", bench.WebSocket, oneOf(bench.Transports...),
 		"`how` the sockets connect: websocket; polling; upgrade, from polling to WebSocket as stock clients do; plain, without Socket.IO; mixed, all by turns")
+	define(f, &c.load.Slow, "slow", "0", parseCount, "`number` of the sockets that stop reading for the first half of the duration; their latencies don't count")
 	define(f, &c.load.Rate, "rate", "0", parseRate, "commands a second, all clients together; 0: as fast as answers come")
 	define(f, &c.load.Clients, "clients", "16", parseCount, "`number` of clients that give commands, each one at a time")
 	define(f, &c.load.Branches, "branches", "4", parseCount, "`number` of branches to open")

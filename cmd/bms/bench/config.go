@@ -25,6 +25,9 @@ type Config struct {
 	Sockets int
 	// Transport is one of Transports. Empty means WebSocket.
 	Transport string
+	// Slow is how many of the subscribers stop reading for the first half of
+	// Duration. Their latencies are not counted.
+	Slow int
 	// Rate is how many commands a second are given, all commanders together.
 	// 0: as fast as answers come.
 	Rate float64
@@ -79,6 +82,9 @@ func (c *Config) complete() (base, sockets *url.URL, err error) {
 			break
 		}
 		return nil, nil, fmt.Errorf("bench.Config.Transport is %q, want one of %v", c.Transport, Transports)
+	}
+	if c.Slow < 0 || c.Slow > c.Sockets {
+		return nil, nil, fmt.Errorf("bench.Config.Slow is %d of %d sockets", c.Slow, c.Sockets)
 	}
 	if c.Sockets < 0 || c.Clients < 0 || c.Branches < 0 || c.Products < 0 || c.Rate < 0 || c.Duration < 0 || c.Grace < 0 {
 		return nil, nil, errors.New("bench.Config: Sockets, Clients, Branches, Products, Rate, Duration and Grace must not be negative")

@@ -132,7 +132,7 @@ func (l *Load) subscriber(i int) (*Subscriber, error) {
 	}
 	return newSubscriber(subscriberConfig{
 		name: fmt.Sprintf("%s (%s, %s, %s)", id.UserID, id.Role, namespace, transport), identity: id, namespace: namespace, transport: transport,
-		since: i%5 == 4, token: token, base: l.sockets, keep: l.cfg.Check, clock: l.clock, seen: &l.seen, seed: l.cfg.Seed + uint64(i),
+		since: i%5 == 4, slow: i < l.cfg.Slow, token: token, base: l.sockets, keep: l.cfg.Check, clock: l.clock, seen: &l.seen, seed: l.cfg.Seed + uint64(i),
 	}), nil
 }
 
@@ -272,6 +272,16 @@ func (l *Load) command(ctx, listening context.Context) error {
 	if l.cfg.Rate > 0 {
 		interval = time.Duration(float64(l.cfg.Clients) / l.cfg.Rate * float64(time.Second))
 	}
+	for _, s := range l.subscribers[:l.cfg.Slow] {
+		s.Pause()
+	}
+	goOn := func() {
+		for _, s := range l.subscribers[:l.cfg.Slow] {
+			s.Resume()
+		}
+	}
+	defer time.AfterFunc(l.cfg.Duration/2, goOn).Stop()
+	defer goOn()
 	l.began.Store(int64(l.clock.now()))
 	defer func() { l.ended.Store(int64(l.clock.now())) }()
 	g, working := errgroup.WithContext(working)

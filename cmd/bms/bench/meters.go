@@ -16,9 +16,8 @@ type meters struct {
 	ages                            Histogram // decision by the server's clock → event at a socket
 }
 
-// event counts an event that came on a socket.
-func (m *meters) event(f frame, c *clock) {
-	m.events.Add(1)
+// delivered measures an event that came on a socket.
+func (m *meters) delivered(f frame, c *clock) {
 	now := time.Now()
 	if due, ok := c.due(f); ok {
 		m.deliveries.Record(now.Sub(c.start) - due)

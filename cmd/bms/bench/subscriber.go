@@ -25,6 +25,7 @@ type subscriberConfig struct {
 	// since makes the client keep its cursor itself (auth.since) rather than
 	// leave it to connection state recovery (pid and offset).
 	since bool
+	slow  bool // its latencies don't count
 	token string
 	base  *url.URL
 	// keep has every event kept, for Check.
@@ -288,7 +289,10 @@ func (s *Subscriber) event(f frame) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	s.cfg.seen.event(f, s.cfg.clock)
+	s.cfg.seen.events.Add(1)
+	if !s.cfg.slow {
+		s.cfg.seen.delivered(f, s.cfg.clock)
+	}
 	if !r.pos().After(s.order.pos()) {
 		s.cfg.seen.disorder.Add(1)
 	}
