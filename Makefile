@@ -17,7 +17,7 @@ SEED     ?=
 # The race detector needs a C compiler; CI has one.
 RACE ?= $(if $(shell command -v $$(go env CC)),-race)
 
-.PHONY: help run build test lint fmt bench fuzz chaos
+.PHONY: help run build test chromium lint fmt bench fuzz chaos
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
@@ -28,13 +28,20 @@ run: build ## one node with demo shops on http://localhost:3001, data in ./data
 build: ## the binary, in bin/bms
 	CGO_ENABLED=0 go build -trimpath -o bin/bms ./cmd/bms
 
-test: cmd/bms/e2e/node_modules/.package-lock.json ## every test with the race detector, real JavaScript clients included
+test: cmd/bms/e2e/node_modules/.package-lock.json chromium ## every test with the race detector, real JavaScript clients and a browser included
 	go test $(RACE) -timeout 15m ./...
 
 # The client libraries of the end-to-end tests, as the lock file has them.
 cmd/bms/e2e/node_modules/.package-lock.json: cmd/bms/e2e/package.json cmd/bms/e2e/package-lock.json
 	@command -v npm >/dev/null || { echo "make test needs Node and npm: the clients it tests with are JavaScript" >&2; exit 1; }
 	cd cmd/bms/e2e && npm ci --no-audit --no-fund
+
+# The browser of the end-to-end tests: Debian's package, where it is missing.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		{ echo "make test needs a browser: install Chromium (on Debian: apt-get install chromium), or run it as root there" >&2; exit 1; }
 
 lint: ## golangci-lint as .golangci.yml has it
 	$(GOLANGCI_LINT) run ./...
