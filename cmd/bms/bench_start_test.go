@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,42 +13,119 @@ import (
 	"bms/transport/eventlog"
 )
 
-// millionEvents is how much log BenchmarkStart starts on.
-const millionEvents = 1_000_000
+// logLengths are the logs, in events, that the benchmarks here start on.
+var logLengths = map[string]int{"1M": 1_000_000, "5M": 5_000_000}
 
-// BenchmarkStart opens a node on a log of a million events with its read
-// models beside it, until /readyz says ready, as after a clean stop.
+// BenchmarkStart opens a node on a log with its read models beside it, until
+// /readyz says ready: after a clean stop, and on the files as they are while a
+// node works on them, which is what a kill -9 leaves.
 func BenchmarkStart(b *testing.B) {
-	dir := b.TempDir()
-	fillLog(b, dir)
-	// The first start folds the log.
-	first := startNode(b, dir)
-	for _, name := range first.app.projections.Names() {
-		if err := first.app.projections.WaitFor(b.Context(), name, first.app.log.Head()); err != nil {
-			b.Fatal(err)
-		}
+	for name, events := range logLengths {
+		b.Run(name, func(b *testing.B) {
+			dir := b.TempDir()
+			fillLog(b, dir, events)
+			began := time.Now()
+			node := startNode(b, dir) // folds the log
+			for _, name := range node.app.projections.Names() {
+				if err := node.app.projections.WaitFor(b.Context(), name, node.app.log.Head()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.Logf("all read models folded in %v", time.Since(began))
+			node.do(b, domain.CommandOpenBranch, "late", domain.OpenBranch{BranchID: "late", Name: "Late"})
+			killed := filepath.Join(b.TempDir(), "killed")
+			if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+				b.Fatal(err)
+			}
+			node.stop()
+			b.Run("clean", func(b *testing.B) { startOn(b, dir, false) })
+			b.Run("killed", func(b *testing.B) { startOn(b, killed, true) })
+		})
 	}
-	first.stop()
+}
+
+func startOn(b *testing.B, dir string, killed bool) {
 	for b.Loop() {
-		node := startNode(b, dir)
+		if killed { // each start finds it as it was
+			b.StopTimer()
+			copied := filepath.Join(b.TempDir(), "again")
+			if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+				b.Fatal(err)
+			}
+			dir := copied
+			b.StartTimer()
+			startUntilReady(b, dir)
+			b.StopTimer()
+			if err := os.RemoveAll(copied); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			continue
+		}
+		startUntilReady(b, dir)
+	}
+	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/start")
+}
+
+func startUntilReady(b *testing.B, dir string) {
+	node := startNode(b, dir)
+	for {
 		res, err := http.Get("http://" + node.addr + "/readyz")
 		if err != nil {
 			b.Fatal(err)
 		}
 		res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			b.Fatalf("/readyz: %s", res.Status)
+		if res.StatusCode == http.StatusOK {
+			break
 		}
-		b.StopTimer()
-		node.stop()
-		b.StartTimer()
+		for _, name := range node.app.projections.Names() {
+			if err := node.app.projections.WaitFor(b.Context(), name, node.app.log.Head()); err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Milliseconds())/float64(b.N), "ms/start")
+	b.StopTimer()
+	node.stop()
+	b.StartTimer()
 }
 
-// fillLog writes a million events: shops that open, fill their shelves, and
-// sell.
-func fillLog(b *testing.B, dir string) {
+// BenchmarkOperations measures what an operator does to a log of a million
+// events.
+func BenchmarkOperations(b *testing.B) {
+	dir := b.TempDir()
+	fillLog(b, dir, logLengths["1M"])
+	node := startNode(b, dir)
+	for _, name := range node.app.projections.Names() {
+		if err := node.app.projections.WaitFor(b.Context(), name, node.app.log.Head()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	commits := float64(node.app.log.Head().Seq)
+	file := filepath.Join(b.TempDir(), "backup")
+	for _, op := range []struct {
+		name string
+		args func() []string
+	}{
+		{"verify", func() []string { return []string{"verify", "--data", dir} }},
+		{"verify-log-only", func() []string { return []string{"verify", "--data", dir, "--log-only"} }},
+		{"backup", func() []string { _ = os.Remove(file); return []string{"backup", file, "--data", dir} }},
+		{"restore", func() []string { return []string{"restore", file, "--data", filepath.Join(b.TempDir(), "new")} }},
+	} {
+		b.Run(op.name, func(b *testing.B) {
+			for b.Loop() {
+				var stdout, stderr bytes.Buffer
+				if code := run(b.Context(), op.args(), &stdout, &stderr); code != exitOK {
+					b.Fatalf("code %d: %s", code, stderr.String())
+				}
+				b.Log(stdout.String())
+			}
+			b.ReportMetric(commits*float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+		})
+	}
+}
+
+// fillLog writes so many events: shops that open, fill their shelves, and sell.
+func fillLog(b *testing.B, dir string, wanted int) {
 	b.Helper()
 	log, err := eventlog.Open(b.Context(), eventlog.Config{Dir: dir, Durability: eventlog.Relaxed})
 	if err != nil {
@@ -100,7 +180,7 @@ func fillLog(b *testing.B, dir string) {
 			})
 		}
 	}
-	for i := 0; events < millionEvents; i++ {
+	for i := 0; events < wanted; i++ {
 		do(i%branches, domain.CommandCreateTransaction, domain.CreateTransaction{
 			Kind: "sale", Status: "completed", Lines: []domain.TransactionLine{
 				{ProductID: fmt.Sprintf("p%d", i%products), Quantity: 1}, {ProductID: fmt.Sprintf("p%d", (i+7)%products), Quantity: 2},

@@ -99,29 +99,6 @@ func (f *flagSet) parseArgs(args []string) error {
 	return nil
 }
 
-// parseArguments reads flags and, between or behind them, operands.
-func (f *flagSet) parseArguments(args []string) error {
-	for {
-		if err := f.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return err
-			}
-			return usagef("%s", strings.ReplaceAll(err.Error(), " -", " --"))
-		}
-		if f.NArg() == 0 {
-			break
-		}
-		if len(f.given) == len(f.operands) {
-			return usagef("unexpected argument %q", f.Arg(0))
-		}
-		f.given, args = append(f.given, f.Arg(0)), f.Args()[1:]
-	}
-	if len(f.given) < len(f.operands) {
-		return usagef("%s is missing: %s %s", f.operands[len(f.given)], f.Name(), strings.Join(f.operands, " "))
-	}
-	return nil
-}
-
 // operand is the i-th of the operands, once parsed.
 func (f *flagSet) operand(i int) string { return f.given[i] }
 

@@ -103,7 +103,7 @@ func Test_backup_of_a_serving_node_restores_to_one_with_equal_digests(t *testing
 	}
 	node.stop()
 
-	if code, stdout, stderr = bms(t, "restore", "--data", to, file); code != exitOK {
+	if code, _, stderr = bms(t, "restore", "--data", to, file); code != exitOK {
 		t.Fatalf("restore: code %d: %s", code, stderr)
 	}
 	if code, stdout, stderr = bms(t, "verify", "--data", to); code != exitOK {

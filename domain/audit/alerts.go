@@ -42,7 +42,7 @@ func (a *Audit) cause(b *branch, e *domain.Event, payload domain.Payload) {
 	if !emit {
 		return
 	}
-	_, both, _, _ := domain.DeriveAlert(domain.AlertEscalation, was, name, e) //nolint:errcheck // as above
+	_, both, _, _ := domain.DeriveAlert(domain.AlertEscalation, was, name, e) // err as above
 	a.causes[e.Pos] = cause{due: due{pos: e.Pos, at: e.At}, alert: alert, both: both}
 }
 
