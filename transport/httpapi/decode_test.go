@@ -92,6 +92,7 @@ func Fuzz_decode_command(f *testing.F) {
 	}
 	for i := range types {
 		f.Add(i, []byte(`{"branchId":"b1","name":"x","productId":"p","counted":-0,"lines":[{"productId":"p","quantity":1}]}`))
+		f.Add(i, []byte(`{"lines":[]}`))
 		f.Add(i, []byte(`{"role":"staff","branches":["b1"],"delta":9223372036854775808,"a\ud800":null}`))
 	}
 	f.Fuzz(func(t *testing.T, which int, raw []byte) {
@@ -121,8 +122,12 @@ func Fuzz_decode_command(f *testing.F) {
 			return // a list that was left out, for the rules to refuse
 		}
 		second, r := DecodeCommand(commandType, again)
-		if r != nil || !reflect.DeepEqual(body, second) {
-			t.Fatalf("%s\ndecoded again: %+v, %v, want %+v", again, second, r, body)
+		if r != nil {
+			t.Fatalf("%s\ndecoded again: %v", again, r)
+		}
+		// Compared as JSON: an empty list that may be left out comes back as none.
+		if twice, err := json.Marshal(second); err != nil || !bytes.Equal(twice, again) {
+			t.Fatalf("%s\ndecoded again: %s, %v", again, twice, err)
 		}
 	})
 }
