@@ -243,10 +243,14 @@ func (c *Connection) emit(dst [][]byte, size int, frames []*Frame, upTo domain.P
 		if given == 0 {
 			return
 		}
+		var trace Trace
 		if c.writing != nil {
 			c.writing.Events, c.writing.Bytes = c.writing.Events+given, c.writing.Bytes+bytes
+			if c.writing.last == youngest.origin {
+				trace = youngest.origin.trace
+			}
 		}
-		c.hub.delivered(given, bytes, youngest.event, youngest.origin)
+		c.hub.delivered(given, bytes, youngest.event, youngest.origin, trace)
 	}()
 	for _, f := range frames {
 		if !f.pos().After(c.cursor) {

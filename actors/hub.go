@@ -333,21 +333,20 @@ type Delivery struct {
 	// Waited is the time since the feed took it from the log, where it was
 	// durable; negative for one that was read again.
 	Waited time.Duration
-	// Trace is that of the commit it is of, nil if that isn't sampled.
+	// Trace is that of its commit if this is one of the writes that are
+	// traced, else nil.
 	Trace Trace
 }
 
-func (h *Hub) delivered(events, bytes int, youngest *domain.Event, o *origin) {
+func (h *Hub) delivered(events, bytes int, youngest *domain.Event, o *origin, trace Trace) {
 	h.deliveries.Add(uint64(events))
 	if h.Delivered == nil {
 		return
 	}
 	now := h.now()
-	d := Delivery{Events: events, Bytes: bytes, Lag: now.Sub(youngest.At), Waited: -1}
-	if o != nil {
-		if d.Trace = o.trace; !o.fed.IsZero() {
-			d.Waited = max(now.Sub(o.fed), 0)
-		}
+	d := Delivery{Events: events, Bytes: bytes, Lag: now.Sub(youngest.At), Waited: -1, Trace: trace}
+	if o != nil && !o.fed.IsZero() {
+		d.Waited = max(now.Sub(o.fed), 0)
 	}
 	h.Delivered(d)
 }

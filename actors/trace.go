@@ -27,7 +27,8 @@ type Tracer interface {
 // Trace is a sampled commit's trace, as its Tracer has it.
 type Trace interface {
 	// Fed is called once the events are in the tails of their rooms and the
-	// head is past them. rooms is the number of rooms that got news with them.
+	// head is past them. rooms is how often one went into a tail: events
+	// times the rooms of each that live here.
 	Fed(rooms int)
 }
 

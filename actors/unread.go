@@ -76,7 +76,7 @@ func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
 		return dst, size
 	}
 	last := u.events[given-1]
-	c.hub.delivered(given, bytes, last, nil)
+	c.hub.delivered(given, bytes, last, nil, nil)
 	u.events = u.events[given:]
 	if len(u.events) == 0 && u.more {
 		events, _, err := c.hub.Unread(c.hub.ctx, c.userID, last.Pos, unreadPage+1)

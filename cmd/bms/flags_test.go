@@ -45,7 +45,7 @@ func TestFlags_defaults_are_the_documented_ones(t *testing.T) {
 	want := &serveConfig{
 		addr: ":3001", dataDir: "./data", connectRate: auth.Rate{Count: 5, Per: time.Minute}, durability: "fsync",
 		pingInterval: 25 * time.Second, pingTimeout: 20 * time.Second, maxPayload: 1_000_000,
-		roomIdle: 5 * time.Minute, alertsRepeat: "every",
+		roomIdle: 5 * time.Minute, alertsRepeat: "every", logFormat: "auto", slowCommand: time.Second,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("defaults %+v, want %+v", got, want)
