@@ -115,7 +115,9 @@ func (n *node) start() error {
 			<-n.exited
 			return fmt.Errorf("%w: %v", errEnded, n.cmd.ProcessState)
 		}
-		n.addr, _, _ = strings.Cut(at, " ")
+		if strings.HasSuffix(n.addr, ":0") { // from now on the same; the proxy reads it
+			n.addr, _, _ = strings.Cut(at, " ")
+		}
 		return nil
 	case <-time.After(patience):
 		n.kill()
