@@ -18,20 +18,25 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 )
 
 // sink is an OTLP collector for both protocols.
 type sink struct {
 	collector.UnimplementedTraceServiceServer
-	mu       sync.Mutex
+	mu       sync.Mutex // guards what follows
 	requests []*collector.ExportTraceServiceRequest
+	secrets  []string // "api-key" of each request
 }
 
-func (s *sink) Export(_ context.Context, r *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+func (s *sink) Export(ctx context.Context, r *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		s.secrets = append(s.secrets, md.Get("api-key")...)
+	}
 	return &collector.ExportTraceServiceResponse{}, nil
 }
 
@@ -45,7 +50,8 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad request", http.StatusBadRequest)
 		return
 	}
-	if _, err := s.Export(r.Context(), &request); err != nil {
+	ctx := metadata.NewIncomingContext(r.Context(), metadata.Pairs("api-key", r.Header.Get("Api-Key")))
+	if _, err := s.Export(ctx, &request); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
 }
@@ -58,8 +64,11 @@ func (s *sink) spans() (names []string) {
 		for _, rs := range r.ResourceSpans {
 			service := ""
 			for _, a := range rs.Resource.Attributes {
-				if a.Key == "service.name" {
-					service = a.Value.GetStringValue()
+				switch a.Key {
+				case "service.name":
+					service = a.Value.GetStringValue() + service
+				case "deployment.environment":
+					service += " in " + a.Value.GetStringValue()
 				}
 			}
 			for _, ss := range rs.ScopeSpans {
@@ -78,7 +87,7 @@ func clean(t *testing.T) {
 	for _, name := range []string{
 		"OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 		"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG",
-		"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES",
+		"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
 	} {
 		t.Setenv(name, "")
 	}
@@ -109,6 +118,7 @@ func Test_spans_reach_the_collector(t *testing.T) {
 			clean(t)
 			s := &sink{}
 			t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+			t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret")
 			if protocol == "grpc" {
 				t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+serveGRPC(t, s))
 			} else {
@@ -118,6 +128,9 @@ func Test_spans_reach_the_collector(t *testing.T) {
 			}
 			if got, want := strings.Join(exported(t, s), ", "), "bms: sell"; got != want {
 				t.Errorf("collector got %q, want %q", got, want)
+			}
+			if got := s.secrets; len(got) != 1 || got[0] != "s3cret" {
+				t.Errorf("api-key %q, want that of OTEL_EXPORTER_OTLP_HEADERS", got)
 			}
 		})
 	}
@@ -145,6 +158,8 @@ func serveGRPC(t *testing.T, s *sink) (addr string) {
 func Test_standard_variables_are_followed(t *testing.T) {
 	for name, tt := range map[string]struct{ variable, value, want string }{
 		"as_it_is":     {"OTEL_SERVICE_NAME", "", "bms: sell"},
+		"attributes":   {"OTEL_RESOURCE_ATTRIBUTES", "service.name=shop,deployment.environment=test", "shop in test: sell"},
+		"none_of_all":  {"OTEL_TRACES_SAMPLER", "parentbased_traceidratio", ""}, // of OTEL_TRACES_SAMPLER_ARG, below
 		"service_name": {"OTEL_SERVICE_NAME", "shop", "shop: sell"},
 		"sampler":      {"OTEL_TRACES_SAMPLER", "always_off", ""},
 		"disabled":     {"OTEL_SDK_DISABLED", "true", ""},
@@ -157,6 +172,7 @@ func Test_standard_variables_are_followed(t *testing.T) {
 			server := httptest.NewServer(s)
 			defer server.Close()
 			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+			t.Setenv("OTEL_TRACES_SAMPLER_ARG", "0")
 			t.Setenv(tt.variable, tt.value)
 			if got := strings.Join(exported(t, s), ", "); got != tt.want {
 				t.Errorf("collector got %q, want %q", got, tt.want)
