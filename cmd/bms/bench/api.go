@@ -19,11 +19,14 @@ import (
 type api struct {
 	base   string
 	client *http.Client
+	// patience bounds what is asked until there is an answer.
+	patience time.Duration
 }
 
-func newAPI(base *url.URL, connections int) *api {
+func newAPI(base *url.URL, connections int, patience time.Duration) *api {
 	return &api{
-		base: strings.TrimSuffix(base.String(), "/"),
+		patience: patience,
+		base:     strings.TrimSuffix(base.String(), "/"),
 		client: &http.Client{
 			Timeout:   time.Minute,
 			Transport: &http.Transport{MaxIdleConns: connections, MaxIdleConnsPerHost: connections, DisableCompression: true},
@@ -92,9 +95,11 @@ func (a *api) reach(ctx context.Context, token string) error {
 	return err
 }
 
-// get asks until there is an answer, for what the end of a run needs: the node
-// may still be starting.
+// get asks until there is an answer, or for as long as patience lasts, for what
+// the end of a run needs: the node may still be starting.
 func (a *api) get(ctx context.Context, path, token string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
 	var buf bytes.Buffer
 	for {
 		r, err := a.call(ctx, http.MethodGet, path, token, "", nil, &buf)

@@ -43,7 +43,7 @@ func New(cfg Config) (*Load, error) {
 	if cfg.Run == "" {
 		cfg.Run = strconv.FormatInt(start.UnixMicro(), 36)
 	}
-	l := &Load{cfg: cfg, api: newAPI(base, cfg.Clients+16), sockets: sockets, clock: newClock(cfg.Run, start)}
+	l := &Load{cfg: cfg, api: newAPI(base, cfg.Clients+16, cfg.Grace), sockets: sockets, clock: newClock(cfg.Run, start)}
 	if l.admin, err = l.token(domain.Identity{UserID: "bench-admin-" + cfg.Run, Role: domain.RoleAdmin}); err != nil {
 		return nil, err
 	}
@@ -322,7 +322,11 @@ func (l *Load) await(ctx context.Context) (*History, error) {
 		if l.arrived(h) {
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 		if len(h.Log) != before || l.seen.events.Load() != received {
 			progress = time.Now()
 		}
