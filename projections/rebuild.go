@@ -60,7 +60,7 @@ type Rebuild struct {
 	// Parked is the number of commits set aside.
 	Parked    int       `json:"parked"`
 	StartedAt time.Time `json:"startedAt"`
-	// Seconds is how long it has taken.
+	// Seconds is how long it has taken, without the wait for others.
 	Seconds float64 `json:"seconds"`
 	Error   string  `json:"error,omitempty"`
 	// Verification is the result of a verification that has ended.
@@ -88,7 +88,8 @@ type job struct {
 
 	// guarded by rebuilds.mu:
 	state     string
-	path      string // of the file that is built
+	began     time.Time // zero while it waits
+	path      string    // of the file that is built
 	half      *instance
 	cancelled bool
 	cancel    func() // nil before it runs
@@ -187,8 +188,10 @@ func (j *job) status(head domain.Position) *Rebuild {
 	r := &Rebuild{
 		ID: j.id, State: j.state, Verify: j.verify, Version: j.version, Position: s.Position, Head: head,
 		Events: j.progress.folded(), Rate: s.Rate, ETA: s.ETA, Parked: s.Parked,
-		StartedAt: j.started.UTC().Truncate(time.Millisecond), Seconds: j.progress.now().Sub(j.started).Seconds(),
-		Error: s.LastError, Verification: j.result,
+		StartedAt: j.started.UTC().Truncate(time.Millisecond), Error: s.LastError, Verification: j.result,
+	}
+	if !j.began.IsZero() {
+		r.Seconds = j.progress.now().Sub(j.began).Seconds()
 	}
 	if r.ETA != nil && j.again > 0 && s.Position.Seq > 0 { // the second fold is like the first
 		left := *r.ETA
@@ -224,7 +227,7 @@ func (r *runner) runJob(ctx context.Context, j *job, slots chan struct{}) {
 	var err error
 	select {
 	case slots <- struct{}{}:
-		r.rebuilds.set(j, func() { j.state = RebuildFolding })
+		r.rebuilds.set(j, func() { j.state, j.began = RebuildFolding, r.config.Now() })
 		what := r.build
 		if j.verify {
 			what = r.verify

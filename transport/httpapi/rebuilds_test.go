@@ -123,8 +123,13 @@ func Test_rebuilds_are_for_admins_and_of_what_there_is(t *testing.T) {
 	s := newShop(t, nil)
 	pos := domain.Position{Epoch: epoch, Seq: 1}.String()
 	for _, tt := range []struct{ method, path string }{
-		{"POST", "/rebuild"}, {"DELETE", "/rebuild"}, {"GET", ""}, {"GET", "/parked"}, {"GET", "/digests"},
-		{"POST", "/parked/" + pos + "/retry"}, {"POST", "/parked/" + pos + "/skip"},
+		{"POST", "/rebuild"},
+		{"DELETE", "/rebuild"},
+		{"GET", ""},
+		{"GET", "/parked"},
+		{"GET", "/digests"},
+		{"POST", "/parked/" + pos + "/retry"},
+		{"POST", "/parked/" + pos + "/skip"},
 	} {
 		s.send("", tt.method, "/api/projections/stats"+tt.path, "").refused(t, domain.CodeUnauthorized)
 		for _, who := range []string{"manager", "staff"} {
