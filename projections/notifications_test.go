@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,9 +101,10 @@ func TestExpiredNotificationsAreNotShown(t *testing.T) {
 	shop := newShop(t)
 	expiring := shop.notify("notifications:ann", "soon", shop.now.Add(time.Minute).Format(time.RFC3339))
 	lasting := shop.notify("notifications:ann", "later", shop.now.Add(time.Hour).Format("2006-01-02T15:04:05+00:00"))
-	now := shop.now
+	var now atomic.Int64 // milliseconds
+	now.Store(shop.now.UnixMilli())
 	c := config(t.TempDir(), shop.log)
-	c.Now = func() time.Time { return now }
+	c.Now = func() time.Time { return time.UnixMilli(now.Load()) }
 	r := run(t, c)
 	for _, tt := range []struct {
 		after time.Duration
@@ -113,7 +115,7 @@ func TestExpiredNotificationsAreNotShown(t *testing.T) {
 		{time.Minute, envelopes(lasting), true},
 		{2 * time.Hour, nil, false},
 	} {
-		now = shop.now.Add(tt.after)
+		now.Store(shop.now.Add(tt.after).UnixMilli())
 		if got := r.unread("ann", domain.Position{}, 9); !slices.Equal(got, tt.want) {
 			t.Errorf("after %v: unread %q, want %q", tt.after, got, tt.want)
 		}
