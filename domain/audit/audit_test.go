@@ -21,7 +21,7 @@ func audited(log []*domain.Commit, c Config) Report {
 // audit complains of is a breach.
 func Test_a_log_as_the_node_writes_it_has_no_breach(t *testing.T) {
 	var all Report
-	for seed := range uint64(150) {
+	for seed := range uint64(60) {
 		mode := domain.AlertEvery
 		if seed%3 == 0 {
 			mode = domain.AlertEscalation
