@@ -47,9 +47,10 @@ type notes struct {
 	path, tag string
 	step      atomic.Uint64
 
-	mu   sync.Mutex // guards list, at, lines
+	mu   sync.Mutex // guards list, at, cost, lines
 	list []NotedDigest
-	at   time.Time // of the last
+	at   time.Time     // of the last
+	cost time.Duration // what the last took
 	// lines is the number of lines in the file.
 	lines int
 }
@@ -154,6 +155,7 @@ func (n *notes) cut(in *instance, live bool) int {
 func (n *notes) took(took time.Duration, now time.Time) {
 	n.mu.Lock()
 	since := now.Sub(n.at)
+	n.cost = took
 	n.mu.Unlock()
 	switch step := n.step.Load(); {
 	case took*noteShare > since && step < 1<<40:
@@ -161,6 +163,14 @@ func (n *notes) took(took time.Duration, now time.Time) {
 	case took*noteShare*8 < since && step > noteStep:
 		n.step.Store(step / 2)
 	}
+}
+
+// dear reports whether it is too early for another digest, by what the last
+// took.
+func (n *notes) dear(now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cost*noteShare > now.Sub(n.at)
 }
 
 // noteTask is a snapshot whose digest is to be noted.
@@ -230,7 +240,7 @@ func rest(ctx context.Context) func() {
 // noteNow notes the digest of a live projection wherever it is, if it has moved
 // since the last.
 func (r *runner) noteNow(ctx context.Context) {
-	if last := r.notes.last(); !r.progress.isLive() || last != nil && !r.progress.position().After(last.Position) {
+	if last := r.notes.last(); !r.progress.isLive() || r.notes.dear(r.config.Now()) || last != nil && !r.progress.position().After(last.Position) {
 		return
 	}
 	f, err := r.look()

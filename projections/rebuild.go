@@ -242,7 +242,12 @@ func (r *runner) runJob(ctx context.Context, j *job, slots chan struct{}) {
 		return // the next start goes on with it
 	}
 	last := r.endJob(j, err)
-	r.logger.Info("rebuild ends", "id", j.id, "verify", j.verify, "state", last.State, "error", err, "seconds", last.Seconds)
+	said := r.logger.With("id", j.id, "verify", j.verify, "seconds", last.Seconds)
+	if last.State == RebuildFailed {
+		said.Error("rebuild has failed", "error", err)
+	} else {
+		said.Info("rebuild ends", "state", last.State, "events", last.Events)
+	}
 	if r.config.Observe.Rebuilt != nil {
 		r.config.Observe.Rebuilt(r.name, last)
 	}
