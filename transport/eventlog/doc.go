@@ -51,4 +51,8 @@
 // 348,000 commits/s; a stream's last hundred 0.3 – 0.6 ms; find a command 23 –
 // 40 µs, or that there is none 5 µs; make the index anew 8 s, once. See the
 // benchmarks.
+//
+// Of 1.7 million commits (5 million events, 2.3 GB): open 5 ms, 180 ms after a
+// kill with 20,000 commits not yet indexed; backup 171,000 commits/s (231 MB/s of
+// log, to a tenth of that); restore with its index 73,000 commits/s.
 package eventlog
