@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -31,7 +33,7 @@ const maxReaders = 4
 // whose names begin with local_ don't follow from the log alone and are no part
 // of the digest.
 const baseSchema = `
-CREATE TABLE position (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL, seq INTEGER NOT NULL, idx INTEGER NOT NULL, beside INTEGER NOT NULL);
+CREATE TABLE position (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL, seq INTEGER NOT NULL, idx INTEGER NOT NULL, beside INTEGER NOT NULL, boot TEXT NOT NULL);
 CREATE TABLE epochs (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
 CREATE TABLE local_parked (pos INTEGER PRIMARY KEY, stream TEXT NOT NULL, keys TEXT NOT NULL, at INTEGER NOT NULL, tries INTEGER NOT NULL, error TEXT);
 `
@@ -44,6 +46,7 @@ type file struct {
 	readers chan *conn // maxReaders places; a nil is a connection not opened yet
 	open    bool       // the writer is in a transaction
 	beside  bool       // it doesn't serve yet
+	lazy    bool       // it is written without waiting for the disk
 	views   sync.WaitGroup
 
 	epochs atomic.Pointer[epochs]
@@ -120,7 +123,7 @@ func (f *file) prepare(schema string, sound bool) error {
 	case tables == 0 && schema == "":
 		return fmt.Errorf("%w: it is empty", errStale)
 	case tables == 0:
-		sql := fmt.Sprintf("BEGIN IMMEDIATE; %s %s INSERT INTO position VALUES (0, 0, 0, 0, %d); PRAGMA user_version = %d; COMMIT;",
+		sql := fmt.Sprintf("BEGIN IMMEDIATE; %s %s INSERT INTO position VALUES (0, 0, 0, 0, %d, ''); PRAGMA user_version = %d; COMMIT;",
 			baseSchema, schema, flag(f.beside), want)
 		if err := f.writer.script(sql); err != nil {
 			return err
@@ -132,25 +135,84 @@ func (f *file) prepare(schema string, sound bool) error {
 			return err
 		}
 	}
+	boot := ""
 	if _, err := f.writer.one(context.Background(), func(r row) error {
-		f.beside = r.bool(0)
+		f.beside, boot = r.bool(0), r.text(1)
 		return nil
-	}, "SELECT beside FROM position"); err != nil {
+	}, "SELECT beside, boot FROM position"); err != nil {
 		return fmt.Errorf("%w: %w", errStale, err)
 	}
+	if f.beside {
+		if boot != "" && boot != bootID() && !sound {
+			return fmt.Errorf("%w: it is half-built, and the machine went down meanwhile", errStale)
+		}
+		if err := f.hasten(); err != nil {
+			return err
+		}
+	}
 	return f.loadEpochs()
+}
+
+// hasten has a file that doesn't serve written without waiting for the disk, on
+// which the log waits. A killed process costs nothing then, but when the machine
+// goes down, a part of what was written may be lost: so the file says in which
+// run of the machine it is built. Where these can't be told apart, it is written
+// as the others are.
+func (f *file) hasten() error {
+	boot := bootID()
+	if boot == "" {
+		return nil
+	}
+	if err := f.writer.exec("UPDATE position SET boot = ?", boot); err != nil {
+		return err
+	}
+	f.lazy = true
+	return f.writer.script("PRAGMA synchronous = OFF")
+}
+
+// settle waits until all that was written is on disk, and from then on writes as
+// files that serve are written.
+func (f *file) settle(p domain.Position) error {
+	if err := f.writer.script("PRAGMA synchronous = FULL"); err != nil {
+		return err
+	}
+	if err := f.commit(p); err != nil { // so that there is something to checkpoint, which syncs the file
+		return err
+	}
+	if _, err := f.writer.one(context.Background(), func(row) error { return nil }, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return err
+	}
+	if err := f.writer.script("PRAGMA synchronous = NORMAL"); err != nil {
+		return err
+	}
+	f.lazy = false
+	return nil
+}
+
+// bootID tells one run of the machine from another; empty if it can't be told.
+func bootID() string {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
 }
 
 // promote makes the file the one that serves, together with the position that
 // its rows are at. It is on disk then, so that the one that served can go.
 func (f *file) promote(p domain.Position) error {
+	if f.lazy {
+		if err := f.settle(p); err != nil {
+			return err
+		}
+	}
 	if err := f.writer.script("PRAGMA synchronous = FULL"); err != nil {
 		return err
 	}
 	if err := f.begin(); err != nil {
 		return err
 	}
-	if err := f.writer.exec("UPDATE position SET beside = 0"); err != nil {
+	if err := f.writer.exec("UPDATE position SET beside = 0, boot = ''"); err != nil {
 		return err
 	}
 	if err := f.commit(p); err != nil {

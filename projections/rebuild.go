@@ -408,6 +408,12 @@ func (r *runner) foldBeside(j *job, b *instance, commits []*domain.Commit) error
 // swapIn has the goroutine that folds swap the file in, and deletes the one that
 // served when those that look at it have gone.
 func (r *runner) swapIn(ctx context.Context, b *instance) error {
+	// Here, where nobody waits: it may take long.
+	if err := b.file.settle(b.through); err != nil {
+		return errors.Join(fmt.Errorf("write %s to disk: %w", b.file.path, err), b.rollback())
+	}
+	b.written = b.through
+	b.file.stretch.Store(&stretch{from: b.through, to: b.through})
 	var old *instance
 	// Not to be given up half-way: it is either done or not.
 	err := r.ask(context.WithoutCancel(ctx), func(ctx context.Context) (err error) {
