@@ -36,6 +36,9 @@ func (h *Hub) unread(ctx context.Context, userID string, head domain.Position) (
 	if !at.After(head) && head.Seq-at.Seq > unreadLag {
 		at = head
 	}
+	if at.Seq == 0 { // it has folded nothing, and knows of no epoch
+		at.Epoch = head.Epoch
+	}
 	b := &backlog{upTo: at}
 	if b.take(events); len(b.events) == 0 {
 		return nil, at, nil

@@ -73,3 +73,25 @@ func Test_unread_notifications_come_between_the_session_and_the_log(t *testing.T
 		})
 	}
 }
+
+func Test_a_client_of_an_empty_log_can_resume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *HubConfig) {
+			c.Unread = func(context.Context, string, domain.Position, int) ([]*domain.Event, domain.Position, error) {
+				return nil, domain.Position{}, nil // a read model that has folded nothing
+			}
+		})
+		c, _ := h.connect(staff("u1", "b1"), "")
+		synctest.Wait()
+		_, cursor, _ := strings.Cut(c.messages[0], " ")
+		c.leave()
+		p := h.sell("b1")
+		again, recovered := h.connect(staff("u1", "b1"), cursor[:domain.PositionLen])
+		if !recovered {
+			t.Fatalf("resume at %s: recovered false, want true", cursor[:domain.PositionLen])
+		}
+		synctest.Wait()
+		wantEvents(t, "resumed", again.leave(), []string{p})
+		h.hub.Close()
+	})
+}

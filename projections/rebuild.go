@@ -415,15 +415,17 @@ func (r *runner) swapIn(ctx context.Context, b *instance) error {
 	b.written = b.through
 	b.file.stretch.Store(&stretch{from: b.through, to: b.through})
 	var old *instance
+	var at domain.Position
 	// Not to be given up half-way: it is either done or not.
 	err := r.ask(context.WithoutCancel(ctx), func(ctx context.Context) (err error) {
 		old, err = r.swap(ctx, b)
+		at = b.through // which moves on from here
 		return err
 	})
 	if err != nil || old == nil {
 		return err
 	}
-	r.logger.Info("rebuilt file serves", "file", filepath.Base(b.file.path), "pos", b.through)
+	r.logger.Info("rebuilt file serves", "file", filepath.Base(b.file.path), "pos", at)
 	if err := errors.Join(old.file.shut(), discard(old.file.path)); err != nil {
 		r.logger.Warn("old projection file stays", "error", err)
 	}
