@@ -84,8 +84,8 @@ func (d *demo) once(ctx context.Context, id, commandType, branchID string, body 
 	return err
 }
 
-// sell is one till: a customer every now and then, and a delivery when what
-// was sold leaves too little.
+// sell is one till: a customer every now and then, some of whom bring something
+// back, and a delivery when what was sold leaves too little.
 func (d *demo) sell(ctx context.Context, branchID, till string) error {
 	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	mean := d.pause
@@ -116,11 +116,38 @@ func (d *demo) sell(ctx context.Context, branchID, till string) error {
 			return fmt.Errorf("sell at %s of %s: %w", till, branchID, err)
 		default:
 			delivery = emptyShelves(commit)
+			if random.IntN(10) == 0 {
+				if err := d.refund(ctx, id+"-refund", branchID, commit); err != nil {
+					return err
+				}
+			}
 		}
 		if err := d.restock(ctx, id+"-delivery", branchID, delivery); err != nil {
 			return err
 		}
 	}
+}
+
+// refund takes one unit of a sale's first line back.
+func (d *demo) refund(ctx context.Context, id, branchID string, sale *domain.Commit) error {
+	for i := range sale.Events {
+		payload, err := sale.Events[i].Payload()
+		if err != nil {
+			continue
+		}
+		sold, ok := payload.(domain.TransactionCreated)
+		if !ok {
+			continue
+		}
+		_, err = d.command(ctx, id, domain.CommandSetTransactionStatus, branchID, domain.SetTransactionStatus{
+			TransactionID: sold.TransactionID, Status: domain.StatusPartiallyRefunded, Reason: "returned",
+			Lines: []domain.RefundRequestLine{{ProductID: sold.Lines[0].ProductID, Quantity: 1}},
+		})
+		if _, rejected := errors.AsType[*domain.Rejection](err); err != nil && !rejected && ctx.Err() == nil {
+			return fmt.Errorf("refund in %s: %w", branchID, err)
+		}
+	}
+	return nil
 }
 
 // restock receives a delivery of the products on the given lines, each as

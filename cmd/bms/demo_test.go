@@ -54,7 +54,7 @@ func (a *App) runFor(t *testing.T, d time.Duration, run string) {
 
 // Twice ten minutes of demo: shops open once, customers buy, shelves run low, deliveries
 // come, and stock is never below zero.
-func TestDemo_sells_runs_low_and_restocks(t *testing.T) {
+func TestDemo_sells_refunds_runs_low_and_restocks(t *testing.T) {
 	dir := t.TempDir()
 	for _, run := range []string{"monday", "tuesday"} {
 		synctest.Test(t, func(t *testing.T) { openCore(t, dir).runFor(t, 10*time.Minute, run) })
@@ -83,6 +83,8 @@ func TestDemo_sells_runs_low_and_restocks(t *testing.T) {
 						count[c.Events[i].Type]++
 					case domain.TransactionCreated:
 						count[p.Kind]++
+					case domain.TransactionStatusChanged:
+						count["refund"]++
 					case domain.InventoryUpdated:
 						if p.Stock < 0 {
 							t.Errorf("%s of %s: stock %d", p.ProductID, c.Events[i].BranchID, p.Stock)
@@ -98,7 +100,7 @@ func TestDemo_sells_runs_low_and_restocks(t *testing.T) {
 	if got, want := count[domain.TypeProductUpdated], len(demoBranches)*len(demoRange); got != want {
 		t.Errorf("%d products created, want %d", got, want)
 	}
-	for _, what := range []string{"sale", "purchase", domain.TypeLowStockAlert} {
+	for _, what := range []string{"sale", "refund", "purchase", domain.TypeLowStockAlert} {
 		if count[what] == 0 {
 			t.Errorf("no %s in 20 minutes", what)
 		}
