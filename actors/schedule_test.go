@@ -17,11 +17,16 @@ import (
 // stalling, disconnecting, changes of rights and the passing of time, all at
 // once, and compares what each user got over all his connections with what the
 // log says he was to get (invariant 4). A failing seed is printed; run it again
-// with TEST_SEED.
+// with TEST_SEED. TEST_SEEDS runs as many as it says.
 func Test_schedules(t *testing.T) {
 	first, n := uint64(1), uint64(300)
 	if testing.Short() {
 		n = 50
+	}
+	if s := os.Getenv("TEST_SEEDS"); s != "" {
+		if _, err := fmt.Sscan(s, &n); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if s := os.Getenv("TEST_SEED"); s != "" {
 		if _, err := fmt.Sscan(s, &first); err != nil {
