@@ -46,6 +46,14 @@ func memory(b *testing.B) (rss, heap, stack int64) {
 	b.Helper()
 	runtime.GC()
 	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return resident(b), int64(m.HeapInuse), int64(m.StackInuse)
+}
+
+// resident is what this process has in memory now, without a collection.
+func resident(b *testing.B) int64 {
+	b.Helper()
 	statm, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		b.Fatalf("resident memory is read from /proc: %v", err)
@@ -54,7 +62,5 @@ func memory(b *testing.B) (rss, heap, stack int64) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return pages * int64(os.Getpagesize()), int64(m.HeapInuse), int64(m.StackInuse)
+	return pages * int64(os.Getpagesize())
 }

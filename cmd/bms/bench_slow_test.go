@@ -108,8 +108,7 @@ func slowReaders(b *testing.B, stuck int, load time.Duration) {
 		}
 		received += max(1, mine-received)
 		ages = append(ages, time.Since(start))
-		now, _, _ := resident(b)
-		peak = max(peak, now)
+		peak = max(peak, resident(b))
 	}
 	if err := senders.Wait(); err != nil {
 		b.Fatal(err)

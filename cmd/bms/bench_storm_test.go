@@ -113,8 +113,7 @@ func BenchmarkStorm(b *testing.B) {
 		done := false
 		peak := rss
 		during := latencies(func() bool {
-			now, _, _ := resident(b)
-			peak = max(peak, now)
+			peak = max(peak, resident(b))
 			select {
 			case result = <-ended:
 				done = true
@@ -145,20 +144,6 @@ func fromEnv(b *testing.B, name string, def int) int {
 		b.Fatalf("%s is %q, want a number", name, v)
 	}
 	return n
-}
-
-// resident is what this process has in memory now, without a collection.
-func resident(b *testing.B) (rss, _, _ int64) {
-	b.Helper()
-	statm, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		b.Fatal(err)
-	}
-	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize()), 0, 0
 }
 
 // stormOf is set, to "address clients since events", in the environment of the

@@ -135,9 +135,6 @@ func (a *Audit) breachAt(pos domain.Position, rule, format string, args ...any) 
 	}
 }
 
-// Broken returns the number of breaches so far.
-func (a *Audit) Broken() int64 { return a.report.Broken }
-
 // Commit looks at the next commit. It is quicker if the payloads are decoded
 // (domain.Commit.DecodePayloads).
 func (a *Audit) Commit(c *domain.Commit) {
