@@ -2,12 +2,19 @@ package projections
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"bms/domain"
 )
 
 // lines is a logger's output, safe to read while it is written.
@@ -187,6 +194,77 @@ type stale struct{}
 
 func (*stale) Error() string { return "a page is rubbish" }
 func (*stale) Unwrap() error { return errStale }
+
+// rotten is a log that can be read up to a sequence only: a page after it is
+// damaged, and SQLite says so.
+type rotten struct {
+	*memlog
+	from  uint64
+	cause error
+}
+
+func newRotten(t *testing.T, log *memlog, from uint64) rotten {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "log.db")
+	write(t, path, []byte(strings.Repeat("no database. ", 1000)))
+	_, cause := connect(path, "journal_mode(WAL)")
+	if !damaged(cause) {
+		t.Fatalf("SQLite says %v, want it to see the damage", cause)
+	}
+	return rotten{log, from, fmt.Errorf("%w: %s: %w", domain.ErrCorrupt, "log.db", cause)}
+}
+
+func (l rotten) Read(ctx context.Context, after uint64, limit int) ([]*domain.Commit, error) {
+	if after >= l.from {
+		return nil, l.cause
+	}
+	return l.memlog.Read(ctx, after, min(limit, int(l.from-after)))
+}
+
+func (l rotten) Next(ctx context.Context, after uint64, limit int) ([]*domain.Commit, error) {
+	return l.Read(ctx, after, limit)
+}
+
+// Damage in the log is not damage in what was folded of it: the files stay, and
+// serve.
+func TestADamagedLogCostsNoFile(t *testing.T) {
+	shop := newShop(t)
+	shop.trade(rand.New(rand.NewPCG(93, 1)), 300)
+	c := config(t.TempDir(), shop.log)
+	r := run(t, c)
+	r.settle(shop.log)
+	want, path := r.digests(), r.path(Users)
+	r.close()
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	log := newRotten(t, shop.log, shop.log.Head().Seq)
+	failed := make(chan string, 1000)
+	c.Log = log
+	c.Observe.Failed = func(projection string, _ error) {
+		select {
+		case failed <- projection:
+		default:
+		}
+	}
+	r = run(t, c)
+	times := map[string]int{}
+	for len(times) < len(r.Names()) || slices.Min(slices.Collect(maps.Values(times))) < 3 {
+		times[<-failed]++
+	}
+	compare(t, r.digests(), want)
+	for _, s := range r.Status() {
+		if s.State != StateFailed || !strings.Contains(s.LastError, "log.db") {
+			t.Errorf("%s is %s with error %q, want it failed for log.db", s.Name, s.State, s.LastError)
+		}
+	}
+	after, err := os.Stat(path)
+	if err != nil || !os.SameFile(before, after) {
+		t.Errorf("the users' file was made anew, or is gone: %v", err)
+	}
+}
 
 func TestOldVersionsGoOnceTheNewOneIsLive(t *testing.T) {
 	shop := newShop(t)

@@ -10,6 +10,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"bms/domain"
 )
 
 // conn is a connection to a projection's file with its prepared statements. It
@@ -148,9 +150,13 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// damaged reports whether an error means that a file is not, or no longer, a
-// sound database.
+// damaged reports whether an error means that a projection's file is not, or no
+// longer, a sound database. Damage in the log, which may be a SQLite file, too,
+// is none: with the log damaged, the file is all that there is.
 func damaged(err error) bool {
+	if errors.Is(err, domain.ErrCorrupt) {
+		return false
+	}
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return false
