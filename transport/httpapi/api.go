@@ -26,6 +26,8 @@ type api struct {
 	tracer trace.Tracer // nil for none
 	// refusals logs what is refused.
 	refusals *refusals
+	// operating is held by who does something under an operator's key.
+	operating chan struct{}
 	// methods are the methods of the routes, for Allow.
 	methods []string
 	// documents are made when the first is asked for: that takes longer than
@@ -41,7 +43,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	cfg.defaults()
 	a := &api{
-		cfg: cfg, mux: http.NewServeMux(), refusals: newRefusals(cfg.Logger),
+		cfg: cfg, mux: http.NewServeMux(), refusals: newRefusals(cfg.Logger), operating: make(chan struct{}, 1),
 		methods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
 	}
 	if cfg.Tracing != nil {

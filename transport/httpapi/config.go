@@ -28,11 +28,9 @@ type Config struct {
 	Identify func(*http.Request) (domain.Identity, error)
 	// Read is the read models, and what the log says of users.
 	Read *projections.Set
-	// Log is read by GET /api/events.
-	Log interface {
-		domain.Reader
-		domain.Follower
-	}
+	// Log is read by GET /api/events, and keeps what operators have done under
+	// an Idempotency-Key.
+	Log domain.Log
 	// Sockets is who is connected. Nil means that this node takes nobody.
 	Sockets Sockets
 	// Started is when the node started. Zero value means now.

@@ -97,6 +97,9 @@ func (d *document) add(route routeEntry) {
 	for _, p := range route.params {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: p.name, In: "query", Description: p.about, Schema: p.describe()})
 	}
+	if route.method != http.MethodGet {
+		op.Parameters = append(op.Parameters, keyParam())
+	}
 	if route.command != "" {
 		d.addCommand(op, route)
 	} else {
@@ -106,13 +109,17 @@ func (d *document) add(route routeEntry) {
 	d.api.AddOperation(op)
 }
 
-func (d *document) addCommand(op *huma.Operation, route routeEntry) {
+// keyParam is the header of all that has an effect.
+func keyParam() *huma.Param {
 	least, most := 1, domain.MaxCommandID
-	op.Parameters = append(op.Parameters, &huma.Param{
+	return &huma.Param{
 		Name: "Idempotency-Key", In: "header",
 		Description: "The same key gives the same answer and one effect, for ever. It belongs to the user.",
 		Schema:      &huma.Schema{Type: huma.TypeString, MinLength: &least, MaxLength: &most},
-	})
+	}
+}
+
+func (d *document) addCommand(op *huma.Operation, route routeEntry) {
 	bodyType := reflect.TypeOf(domain.NewBody(route.command))
 	body := d.schemas.Schema(bodyType, true, "")
 	schema := d.schemas.SchemaFromRef(body.Ref)
@@ -173,9 +180,9 @@ func (d *document) addProblems(op *huma.Operation, route routeEntry) {
 	case route.tag == "queries":
 		statuses = []int{400, 401, 403, 404, 500, 503}
 	case route.method == http.MethodPost:
-		statuses = []int{400, 401, 403, 404, 409, 500, 503}
+		statuses = []int{400, 401, 403, 404, 409, 413, 415, 422, 500, 503}
 	case route.roles != "":
-		statuses = []int{400, 401, 403, 404, 500, 503}
+		statuses = []int{400, 401, 403, 404, 413, 415, 422, 500, 503}
 	case route.path == "/readyz":
 		statuses = []int{503}
 	}

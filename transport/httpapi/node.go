@@ -61,22 +61,11 @@ func (a *api) wsStatus(w http.ResponseWriter, _ *http.Request) error {
 }
 
 // disconnect ends a connection.
-func (a *api) disconnect(w http.ResponseWriter, r *http.Request) error {
-	id, err := a.identify(r)
-	if err != nil {
-		return err
-	}
-	if err := mayQuery(id, domain.RoleAdmin, ""); err != nil {
-		return err
-	}
-	if _, err := readParams(r, nil); err != nil {
-		return err
-	}
+func (a *api) disconnect(r *http.Request, _ *params) (operated, error) {
 	if !a.cfg.Sockets.Kick(r.PathValue("sid")) {
-		return domain.Reject(codeUnknownConnection, "connection %q is not on this node", shown(r.PathValue("sid")))
+		return operated{}, domain.Reject(codeUnknownConnection, "connection %q is not on this node", shown(r.PathValue("sid")))
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return operated{Status: http.StatusNoContent}, nil
 }
 
 func (a *api) metrics(w http.ResponseWriter, r *http.Request) error {

@@ -177,12 +177,16 @@ func one[T any](a *api, q *query, v T, pos domain.Position, err error, code, wha
 func writeJSON(w http.ResponseWriter, status int, v any) error {
 	buf := getBuffer()
 	defer putBuffer(buf)
-	enc := json.NewEncoder(buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	if err := encodeJSON(buf, v); err != nil {
 		return err
 	}
 	w.Header()["Content-Type"] = jsonType
 	writeBody(w, status, bytes.TrimSuffix(buf.Bytes(), []byte("\n")))
 	return nil
+}
+
+func encodeJSON(buf *bytes.Buffer, v any) error {
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }

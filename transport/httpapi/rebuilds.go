@@ -37,50 +37,32 @@ func (a *api) projectionRoutes() []routeEntry {
 	return []routeEntry{
 		{
 			method: http.MethodPost, path: "/api/projections/{name}/rebuild", summary: `Rebuild a read model beside the one that serves, or all of them (name "all"), or verify it`, tag: "node", roles: "admin",
-			params: []param{paramVerify}, status: http.StatusAccepted, answer: rows, handle: a.admin(a.startRebuild, paramVerify),
+			params: []param{paramVerify}, status: http.StatusAccepted, answer: rows, handle: a.operate(operationRebuild, a.startRebuild, paramVerify),
 		},
 		{
 			method: http.MethodDelete, path: "/api/projections/{name}/rebuild", summary: "Cancel a rebuild or a verification", tag: "node", roles: "admin",
-			status: http.StatusNoContent, handle: a.admin(a.cancelRebuild),
+			status: http.StatusNoContent, handle: a.operate(operationCancel, a.cancelRebuild),
 		},
 		{
 			method: http.MethodPost, path: "/api/projections/{name}/parked/{pos}/retry", summary: "Fold a parked commit, and those that wait behind it", tag: "node", roles: "admin",
-			status: http.StatusOK, answer: row, handle: a.admin(a.release(a.cfg.Read.RetryParked)),
+			status: http.StatusOK, answer: row, handle: a.operate(operationRetry, a.release(a.cfg.Read.RetryParked)),
 		},
 		{
 			method: http.MethodPost, path: "/api/projections/{name}/parked/{pos}/skip", summary: "Leave a parked commit out, and fold those that wait behind it", tag: "node", roles: "admin",
-			status: http.StatusOK, answer: row, handle: a.admin(a.release(a.cfg.Read.SkipParked)),
+			status: http.StatusOK, answer: row, handle: a.operate(operationSkip, a.release(a.cfg.Read.SkipParked)),
 		},
-	}
-}
-
-// admin lets only admins through, with the parameters that are known.
-func (a *api) admin(h func(http.ResponseWriter, *http.Request, *params) error, known ...param) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		id, err := a.identify(r)
-		if err != nil {
-			return err
-		}
-		if err := mayQuery(id, domain.RoleAdmin, ""); err != nil {
-			return err
-		}
-		p, err := readParams(r, known)
-		if err != nil {
-			return err
-		}
-		return h(w, r, p)
 	}
 }
 
 // startRebuild answers with the projections of which one was started. Of all of
 // them, those that are being rebuilt are left to it.
-func (a *api) startRebuild(w http.ResponseWriter, r *http.Request, p *params) error {
+func (a *api) startRebuild(r *http.Request, p *params) (operated, error) {
 	start := a.cfg.Read.Rebuild
 	if p.boolean(paramVerify.name) {
 		start = a.cfg.Read.Verify
 	}
 	if err := p.err(); err != nil {
-		return err
+		return operated{}, err
 	}
 	names := []string{r.PathValue("name")}
 	if names[0] == allProjections {
@@ -95,42 +77,41 @@ func (a *api) startRebuild(w http.ResponseWriter, r *http.Request, p *params) er
 		case errors.Is(err, projections.ErrRebuilding):
 			refused = err
 		default:
-			return projectionError(name, err)
+			return operated{}, projectionError(name, err)
 		}
 	}
 	if len(started) == 0 {
-		return projectionError(names[0], refused)
+		return operated{}, projectionError(names[0], refused)
 	}
 	items := slices.DeleteFunc(a.cfg.Read.Status(), func(s projections.Status) bool { return !slices.Contains(started, s.Name) })
-	return writeJSON(w, http.StatusAccepted, projections.Page[projections.Status]{Items: items, Pos: a.cfg.Log.Head()})
+	return operatedJSON(http.StatusAccepted, projections.Page[projections.Status]{Items: items, Pos: a.cfg.Log.Head()})
 }
 
-func (a *api) cancelRebuild(w http.ResponseWriter, r *http.Request, _ *params) error {
+func (a *api) cancelRebuild(r *http.Request, _ *params) (operated, error) {
 	name := r.PathValue("name")
 	if err := a.cfg.Read.CancelRebuild(name); err != nil {
-		return projectionError(name, err)
+		return operated{}, projectionError(name, err)
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return operated{Status: http.StatusNoContent}, nil
 }
 
 // release retries or skips a parked commit and answers how the projection is
 // then.
-func (a *api) release(how func(ctx context.Context, projection string, pos domain.Position) error) func(http.ResponseWriter, *http.Request, *params) error {
-	return func(w http.ResponseWriter, r *http.Request, _ *params) error {
+func (a *api) release(how func(ctx context.Context, projection string, pos domain.Position) error) operation {
+	return func(r *http.Request, _ *params) (operated, error) {
 		name := r.PathValue("name")
 		pos, err := domain.ParsePosition(r.PathValue("pos"))
 		if err != nil {
-			return domain.Invalid(domain.FieldError{Field: "pos", Message: "is not a position"})
+			return operated{}, domain.Invalid(domain.FieldError{Field: "pos", Message: "is not a position"})
 		}
 		if err := how(r.Context(), name, pos); err != nil {
-			return projectionError(name, err)
+			return operated{}, projectionError(name, err)
 		}
 		status, err := a.projection(name)
 		if err != nil {
-			return err
+			return operated{}, err
 		}
-		return writeJSON(w, http.StatusOK, status)
+		return operatedJSON(http.StatusOK, status)
 	}
 }
 

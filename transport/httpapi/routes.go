@@ -43,7 +43,7 @@ func (a *api) routes() []routeEntry {
 	}
 	all = append(all, routeEntry{
 		method: http.MethodDelete, path: "/api/connections/{sid}", summary: "Disconnect a connection", tag: "node",
-		roles: "admin", status: http.StatusNoContent, handle: a.disconnect,
+		roles: "admin", status: http.StatusNoContent, handle: a.operate(operationDisconnect, a.disconnect),
 	})
 	all = append(all, a.projectionRoutes()...)
 	open("/ws-status", "How the sockets of this node are", reflect.TypeFor[WSStatus](), "", a.wsStatus)
