@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // BenchmarkDeciders decides and appends to a log in memory: what the write path
@@ -16,7 +17,7 @@ func BenchmarkDeciders(b *testing.B) {
 		keyed             bool
 	}{{1, 1, false}, {64, 1, false}, {64, 64, false}, {64, 64, true}} {
 		b.Run(fmt.Sprintf("clients=%d/branches=%d/keyed=%t", bench.clients, bench.branches, bench.keyed), func(b *testing.B) {
-			d := startDeciders(b, newMemLog(), nil)
+			d := startDeciders(b, eventlogtest.NewMemory(), nil)
 			cmds := make([]domain.Command, bench.branches)
 			for i := range cmds {
 				branch := fmt.Sprintf("b%d", i)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 func Test_new_deciders_names_the_field_that_is_wrong(t *testing.T) {
@@ -17,7 +18,7 @@ func Test_new_deciders_names_the_field_that_is_wrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := DecidersConfig{System: system, Log: newMemLog(), Logger: slog.New(slog.DiscardHandler)}
+	good := DecidersConfig{System: system, Log: eventlogtest.NewMemory(), Logger: slog.New(slog.DiscardHandler)}
 	for field, spoil := range map[string]func(*DecidersConfig){
 		"System":         func(c *DecidersConfig) { c.System = nil },
 		"Log":            func(c *DecidersConfig) { c.Log = nil },

@@ -5,13 +5,14 @@ import (
 	"sync"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // faultyLog injects faults into a log. A hook gets the real operation as next
 // and decides when, how often and with which outcome it happens; nil is the
 // operation itself.
 type faultyLog struct {
-	*memLog
+	*eventlogtest.Memory
 
 	mu      sync.Mutex // guards what follows
 	append  func(ctx context.Context, commits []*domain.Commit, next func() error) error
@@ -21,7 +22,7 @@ type faultyLog struct {
 	finds   int
 }
 
-func newFaultyLog() *faultyLog { return &faultyLog{memLog: newMemLog()} }
+func newFaultyLog() *faultyLog { return &faultyLog{Memory: eventlogtest.NewMemory()} }
 
 func (l *faultyLog) onAppend(hook func(ctx context.Context, commits []*domain.Commit, next func() error) error) {
 	l.mu.Lock()
@@ -53,7 +54,7 @@ func (l *faultyLog) Append(ctx context.Context, commits ...*domain.Commit) error
 	hook := l.append
 	l.appends = append(l.appends, len(commits))
 	l.mu.Unlock()
-	next := func() error { return l.memLog.Append(ctx, commits...) }
+	next := func() error { return l.Memory.Append(ctx, commits...) }
 	if hook == nil {
 		return next()
 	}
@@ -69,7 +70,7 @@ func (l *faultyLog) ReadStream(ctx context.Context, stream string, after uint64,
 			return nil, err
 		}
 	}
-	return l.memLog.ReadStream(ctx, stream, after, limit)
+	return l.Memory.ReadStream(ctx, stream, after, limit)
 }
 
 func (l *faultyLog) FindCommand(ctx context.Context, userID, commandID string) (*domain.Commit, error) {
@@ -82,7 +83,7 @@ func (l *faultyLog) FindCommand(ctx context.Context, userID, commandID string) (
 			return nil, err
 		}
 	}
-	return l.memLog.FindCommand(ctx, userID, commandID)
+	return l.Memory.FindCommand(ctx, userID, commandID)
 }
 
 // hold makes appends wait until release is called or their context ends.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // textCodec encodes an event as its position and a message as its name: what
@@ -128,14 +129,14 @@ func (c *client) endReason() EndReason {
 // house is a hub on a log, with the clock of the bubble.
 type house struct {
 	t   *testing.T
-	log *memLog
+	log *eventlogtest.Memory
 	hub *Hub
 	sid int
 }
 
 func newHouse(t *testing.T, change func(*HubConfig)) *house {
 	t.Helper()
-	h := &house{t: t, log: newMemLog()}
+	h := &house{t: t, log: eventlogtest.NewMemory()}
 	h.start(change)
 	return h
 }
@@ -198,7 +199,7 @@ func (h *house) setUser(p domain.UserUpdated) string {
 
 func (h *house) put(stream string, facts ...domain.Fact) string {
 	h.t.Helper()
-	version := h.log.version(stream) + 1
+	version := h.log.Version(stream) + 1
 	c, err := domain.NewCommit(stream, version, domain.Command{ID: fmt.Sprintf("%s-%d", stream, version), Type: "test", At: time.Now()}, domain.Decision{Events: facts})
 	if err != nil {
 		h.t.Fatal(err)

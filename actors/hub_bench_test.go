@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // pulled is a transport that pulls on a goroutine per wake-up, as a real
@@ -70,7 +71,7 @@ func BenchmarkFanOut(b *testing.B) {
 	for _, burst := range []int{1, 100} {
 		b.Run(fmt.Sprintf("burst=%d", burst), func(b *testing.B) {
 			const members = 1000
-			log := newMemLog()
+			log := eventlogtest.NewMemory()
 			system, err := NewSystem(slog.New(slog.DiscardHandler))
 			if err != nil {
 				b.Fatal(err)

@@ -175,7 +175,7 @@ func Test_a_command_is_not_rejected_because_of_its_own_effect(t *testing.T) {
 		synctest.Wait()
 		again := submit(d, sale)
 		synctest.Wait() // it is looked up and waits for the disk
-		if err := log.memLog.Append(t.Context(), late...); err != nil {
+		if err := log.Memory.Append(t.Context(), late...); err != nil {
 			t.Fatal(err)
 		}
 		release()

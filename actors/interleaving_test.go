@@ -46,12 +46,12 @@ func (w *weather) over(log *faultyLog) {
 			w.late.Go(func() {
 				<-ctx.Done()
 				w.pass(50 * time.Millisecond)
-				_ = log.memLog.Append(context.Background(), commits...)
+				_ = log.Memory.Append(context.Background(), commits...)
 			})
 			<-ctx.Done()
 			return ctx.Err()
 		case 4: // a prefix only
-			_ = log.memLog.Append(ctx, commits[:w.roll(len(commits)+1)]...)
+			_ = log.Memory.Append(ctx, commits[:w.roll(len(commits)+1)]...)
 			return domain.ErrVersionConflict
 		case 5:
 			panic("driver")
@@ -131,7 +131,7 @@ func interleave(t *testing.T, seed uint64) {
 	}
 
 	ids := map[commandKey]int{}
-	for _, c := range log.commits {
+	for _, c := range log.All() {
 		ids[commandKey{c.UserID, c.CommandID}]++
 	}
 	for id, n := range ids {
@@ -139,7 +139,7 @@ func interleave(t *testing.T, seed uint64) {
 			t.Errorf("%v took effect %d times, want once", id, n)
 		}
 	}
-	if got := stockOf(t, log.memLog, "b1"); got < 0 {
+	if got := stockOf(t, log.Memory, "b1"); got < 0 {
 		t.Errorf("stock %d, want at least 0", got)
 	}
 }
@@ -161,7 +161,7 @@ func runClient(t *testing.T, log *faultyLog, owners []*Deciders, random *rand.Ra
 	if random.IntN(3) == 0 {
 		cmd = keyed(cmd, fmt.Sprintf("key-%d", random.IntN(6)))
 	}
-	done, _ := log.memLog.FindCommand(context.Background(), cmd.Identity.UserID, cmd.ID)
+	done, _ := log.Memory.FindCommand(context.Background(), cmd.Identity.UserID, cmd.ID)
 	answers := submit(owners[random.IntN(len(owners))], cmd)
 	a := <-answers
 	if done != nil {
@@ -176,7 +176,7 @@ func runClient(t *testing.T, log *faultyLog, owners []*Deciders, random *rand.Ra
 			t.Errorf("%s (%v) for an id that had taken effect, want %s", got, a.err, want)
 		}
 	}
-	kept, err := log.memLog.FindCommand(context.Background(), cmd.Identity.UserID, cmd.ID)
+	kept, err := log.Memory.FindCommand(context.Background(), cmd.Identity.UserID, cmd.ID)
 	switch got := code(a.err); got {
 	case "accepted":
 		if err != nil || kept != a.commit {

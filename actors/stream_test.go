@@ -135,7 +135,7 @@ func Test_an_append_of_unknown_outcome_is_settled_by_the_log(t *testing.T) {
 				}
 				log.onAppend(nil)
 				commit := mustDo(t, d, adjust(1))
-				if got := log.version("branch/b1"); commit.Version != got {
+				if got := log.Version("branch/b1"); commit.Version != got {
 					t.Errorf("version %d after recovery, want the last, %d", commit.Version, got)
 				}
 			})
@@ -152,7 +152,7 @@ func Test_an_append_that_comes_late_is_fenced_by_its_version(t *testing.T) {
 		stocked(t, d, 5)
 		late := make(chan func() error, 1)
 		log.onAppend(func(ctx context.Context, commits []*domain.Commit, _ func() error) error {
-			late <- func() error { return log.memLog.Append(context.Background(), commits...) }
+			late <- func() error { return log.Memory.Append(context.Background(), commits...) }
 			<-ctx.Done()
 			return ctx.Err()
 		})
@@ -170,7 +170,7 @@ func Test_an_append_that_comes_late_is_fenced_by_its_version(t *testing.T) {
 		}
 
 		log.onAppend(func(ctx context.Context, commits []*domain.Commit, _ func() error) error {
-			late <- func() error { return log.memLog.Append(context.Background(), commits...) }
+			late <- func() error { return log.Memory.Append(context.Background(), commits...) }
 			<-ctx.Done()
 			return ctx.Err()
 		})
@@ -233,7 +233,7 @@ func Test_the_log_being_unreadable_refuses_and_passes(t *testing.T) {
 				log.onRead(func(context.Context, string) error { return tt.err })
 				_, err := do(d, adjust(1))
 				wantCode(t, err, tt.want)
-				if got := log.version("branch/b1"); got != 2 {
+				if got := log.Version("branch/b1"); got != 2 {
 					t.Errorf("%d commits, want 2", got)
 				}
 				log.onRead(nil)

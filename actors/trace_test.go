@@ -61,7 +61,7 @@ func (r *recorder) Written(w *Write) {
 func (h *house) putTraced(metadata map[string]string) {
 	h.t.Helper()
 	const stream = "branch/b1"
-	version := h.log.version(stream) + 1
+	version := h.log.Version(stream) + 1
 	fact := domain.Fact{BranchID: "b1", Payload: domain.InventoryUpdated{ProductID: "p1", Delta: -1, Reason: "sale"}}
 	c, err := domain.NewCommit(stream, version, domain.Command{ID: fmt.Sprint("traced", version), Type: "test", At: time.Now(), Metadata: metadata}, domain.Decision{Events: []domain.Fact{fact, fact}})
 	if err != nil {
