@@ -16,9 +16,9 @@ import (
 
 // causes lists the positions that must have an alert under RepeatEvery, as the
 // interface describes them and not as the domain derives them.
-func causes(t *testing.T, log *memlog) (want []domain.Position) {
+func causes(t *testing.T, log *faultyLog) (want []domain.Position) {
 	t.Helper()
-	for _, c := range log.all() {
+	for _, c := range log.All() {
 		moved := map[string]bool{} // products whose stock this commit changes
 		for i := range c.Events {
 			if p, ok := payload(t, &c.Events[i]).(domain.InventoryUpdated); ok {
@@ -52,9 +52,9 @@ func payload(t *testing.T, e *domain.Event) domain.Payload {
 
 // alerted lists the causes of the alerts in the log, in the order of the
 // alerts.
-func alerted(t *testing.T, log *memlog) (got []domain.Position) {
+func alerted(t *testing.T, log *faultyLog) (got []domain.Position) {
 	t.Helper()
-	for _, c := range log.all() {
+	for _, c := range log.All() {
 		for i := range c.Events {
 			if p, ok := payload(t, &c.Events[i]).(domain.LowStockAlert); ok {
 				got = append(got, p.CausePos)
@@ -65,7 +65,7 @@ func alerted(t *testing.T, log *memlog) (got []domain.Position) {
 }
 
 // once checks that every cause has exactly one alert.
-func once(t *testing.T, log *memlog) {
+func once(t *testing.T, log *faultyLog) {
 	t.Helper()
 	got, want := alerted(t, log), causes(t, log)
 	slices.SortFunc(got, domain.Position.Compare)
@@ -90,7 +90,7 @@ func TestEachCauseIsAlertedOnceInOrder(t *testing.T) {
 }
 
 // dead makes a log refuse whatever a killed process would not have appended.
-func dead(log *memlog) {
+func dead(log *faultyLog) {
 	log.mu.Lock()
 	defer log.mu.Unlock()
 	log.refuse = func(after bool, commits []*domain.Commit) error {
@@ -101,7 +101,7 @@ func dead(log *memlog) {
 	}
 }
 
-func alive(log *memlog) {
+func alive(log *faultyLog) {
 	log.mu.Lock()
 	defer log.mu.Unlock()
 	log.refuse = nil
@@ -215,7 +215,7 @@ func TestARebuildEmitsNothing(t *testing.T) {
 	r := run(t, config(t.TempDir(), shop.log))
 	r.settle(shop.log)
 	r.close()
-	before := len(shop.log.all())
+	before := len(shop.log.All())
 	shop.log.refuse = func(_ bool, commits []*domain.Commit) error {
 		t.Errorf("a rebuild appends %d commits, want none", len(commits))
 		return nil
@@ -223,7 +223,7 @@ func TestARebuildEmitsNothing(t *testing.T) {
 	again := run(t, config(t.TempDir(), shop.log))
 	again.settle(shop.log)
 	again.close()
-	if got := len(shop.log.all()); got != before {
+	if got := len(shop.log.All()); got != before {
 		t.Fatalf("the log has %d commits after a rebuild, want %d", got, before)
 	}
 }
@@ -244,7 +244,7 @@ func TestOpenAlerts(t *testing.T) {
 		levels := map[string]string{}
 		for _, a := range page.Items {
 			levels[a.ProductID] = a.Level
-			if c := shop.log.all()[a.Pos.Seq-1]; a.Pos != c.Position || c.Events[0].Type != domain.TypeLowStockAlert {
+			if c := shop.log.All()[a.Pos.Seq-1]; a.Pos != c.Position || c.Events[0].Type != domain.TypeLowStockAlert {
 				t.Errorf("alert of %s says it is at %s, where there is none", a.ProductID, a.Pos)
 			}
 		}

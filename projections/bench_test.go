@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // history is a log as read from disk: sales of two lines with their stock
 // changes, adjustments, and now and then a refund, on some branches.
-func history(b testing.TB, branches, products, events int) *memlog {
+func history(b testing.TB, branches, products, events int) *eventlogtest.Memory {
 	b.Helper()
 	shop := newShop(b)
 	for i := range branches {
@@ -41,14 +42,14 @@ func history(b testing.TB, branches, products, events int) *memlog {
 			}).Events)
 		}
 	}
-	return shop.log.replaced()
+	return shop.log.Reread()
 }
 
 // BenchmarkFold folds a log of 200,000 events from its beginning.
 func BenchmarkFold(b *testing.B) {
 	log := history(b, 16, 200, 200_000)
 	events := 0
-	for _, c := range log.commits {
+	for _, c := range log.All() {
 		events += len(c.Events)
 	}
 	for _, d := range definitions(Config{AlertsRepeat: RepeatEvery}, newDirectory()) {
@@ -65,7 +66,10 @@ func BenchmarkFold(b *testing.B) {
 					b.Fatal(err)
 				}
 				for after := uint64(0); ; {
-					commits := part(log.commits, after, maxBatch)
+					commits, err := log.Read(context.Background(), after, maxBatch)
+					if err != nil {
+						b.Fatal(err)
+					}
 					if len(commits) == 0 {
 						break
 					}
@@ -121,7 +125,7 @@ func BenchmarkQuery(b *testing.B) {
 		{"levels_low", func() error { _, err := r.Levels(ctx, LevelsQuery{BranchID: "b3", LowStock: true}); return err }},
 		{"ledger_page", func() error { _, err := r.Ledger(ctx, LedgerQuery{BranchID: "b3", ProductID: "p7"}); return err }},
 		{"ledger_as_of_time", func() error {
-			at := log.commits[len(log.commits)/2].At
+			at := log.All()[len(log.All())/2].At
 			_, err := r.Ledger(ctx, LedgerQuery{BranchID: "b3", ProductID: "p7", AsOfTime: &at, Limit: 1})
 			return err
 		}},

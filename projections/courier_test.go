@@ -82,9 +82,9 @@ func (d *desk) stocked(branches ...string) {
 }
 
 // delivered waits until nothing is pending and all is folded.
-func (r *running) delivered(log *memlog) { r.deliveredBut(log, 0) }
+func (r *running) delivered(log domain.Log) { r.deliveredBut(log, 0) }
 
-func (r *running) deliveredBut(log *memlog, left int64) {
+func (r *running) deliveredBut(log domain.Log, left int64) {
 	r.t.Helper()
 	for {
 		head := log.Head()
@@ -121,7 +121,7 @@ func (r *running) entailed() (n int64) {
 func (d *desk) followed() {
 	d.t.Helper()
 	want, got := map[string]bool{}, map[string]int{}
-	for _, c := range d.log.all() {
+	for _, c := range d.log.All() {
 		for i := range c.Events {
 			follow, err := domain.FollowUps(&c.Events[i])
 			if err != nil {
@@ -155,7 +155,7 @@ func (d *desk) followed() {
 func (d *desk) conserved(r *running) {
 	d.t.Helper()
 	moved, inTransit := map[string]int64{}, map[string]int64{}
-	for _, c := range d.log.all() {
+	for _, c := range d.log.All() {
 		for i := range c.Events {
 			switch p := payload(d.t.(*testing.T), &c.Events[i]).(type) {
 			case domain.InventoryUpdated:
@@ -410,7 +410,7 @@ func TestTheTraceGoesOn(t *testing.T) {
 	c.Logger = slog.New(slog.DiscardHandler)
 	r := run(t, c)
 	r.delivered(desk.log)
-	all := desk.log.all()
+	all := desk.log.All()
 	i := slices.IndexFunc(all, func(c *domain.Commit) bool { return c.CommandType == domain.CommandAnnounceTransfer })
 	if i < 0 || !maps.Equal(all[i].Metadata, trace) {
 		t.Errorf("what is entailed has not the trace %v", trace)

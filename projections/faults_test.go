@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // lines is a logger's output, safe to read while it is written.
@@ -144,7 +145,7 @@ func TestFilesOfAnotherLogAreFoldedAgain(t *testing.T) {
 	r.close()
 
 	second := newShop(t)
-	second.log.epoch++ // recreated
+	second.log.BeginEpoch() // recreated
 	second.trade(rand.New(rand.NewPCG(2, 2)), 500)
 	r = run(t, config(dir, second.log))
 	r.settle(second.log)
@@ -198,12 +199,12 @@ func (*stale) Unwrap() error { return errStale }
 // rotten is a log that can be read up to a sequence only: a page after it is
 // damaged, and SQLite says so.
 type rotten struct {
-	*memlog
+	domain.Log
 	from  uint64
 	cause error
 }
 
-func newRotten(t *testing.T, log *memlog, from uint64) rotten {
+func newRotten(t *testing.T, log domain.Log, from uint64) rotten {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log.db")
 	write(t, path, []byte(strings.Repeat("no database. ", 1000)))
@@ -218,7 +219,7 @@ func (l rotten) Read(ctx context.Context, after uint64, limit int) ([]*domain.Co
 	if after >= l.from {
 		return nil, l.cause
 	}
-	return l.memlog.Read(ctx, after, min(limit, int(l.from-after)))
+	return l.Log.Read(ctx, after, min(limit, int(l.from-after)))
 }
 
 func (l rotten) Next(ctx context.Context, after uint64, limit int) ([]*domain.Commit, error) {
@@ -287,7 +288,7 @@ func TestOldVersionsGoOnceTheNewOneIsLive(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	log := newMemlog()
+	log := eventlogtest.NewMemory()
 	for field, c := range map[string]Config{
 		"Dir":          {Log: log, Append: log},
 		"Log":          {Dir: t.TempDir(), Append: log},

@@ -60,7 +60,7 @@ func TestLedgerTellsTheLevelAtAnyPoint(t *testing.T) {
 	for at := opened; at.Before(shop.now.Add(time.Second)); at = at.Add(900 * time.Millisecond) {
 		want := int64(0)
 	changes:
-		for _, c := range shop.log.all() {
+		for _, c := range shop.log.All() {
 			for i := range c.Events {
 				if p, ok := payload(t, &c.Events[i]).(domain.InventoryUpdated); ok && p.ProductID == "p1" {
 					if c.Events[i].At.UnixMilli() > at.UnixMilli() {

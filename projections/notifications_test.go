@@ -181,7 +181,7 @@ func TestNotificationsComeInPages(t *testing.T) {
 func TestUnreadNotificationsOfTwoEpochs(t *testing.T) {
 	shop := newShop(t)
 	first := shop.notify("notifications:ann", "one", "")
-	shop.log.epoch += 1000
+	shop.log.BeginEpoch()
 	second := shop.notify("notifications:ann", "two", "")
 	r := run(t, config(t.TempDir(), shop.log))
 	got := r.unread("ann", domain.Position{}, 9)

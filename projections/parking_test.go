@@ -218,8 +218,8 @@ func TestANewerEventIsNotParked(t *testing.T) {
 	shop := newShop(t)
 	shop.open("b1")
 	c := shop.product("b1", "p1", 10, 5)
-	log := shop.log.replaced()
-	log.commits[c.Position.Seq-1].Events[0].Version = 99
+	log := shop.log.Reread()
+	log.All()[c.Position.Seq-1].Events[0].Version = 99
 	r := only(t, config(t.TempDir(), log), inventoryDefinition())
 	err := r.WaitFor(t.Context(), Inventory, log.Head())
 	if !errors.Is(err, domain.ErrUnknownEvent) {

@@ -198,7 +198,7 @@ func TestARebuildSurvivesAKillAtEveryStep(t *testing.T) {
 				}
 				r := run(t, c)
 				r.settle(shop.log)
-				want, before := r.digests(), len(shop.log.all())
+				want, before := r.digests(), len(shop.log.All())
 				armed.Store(true)
 				if err := r.Rebuild(Alerts); err != nil {
 					t.Fatal(err)
@@ -227,7 +227,7 @@ func TestARebuildSurvivesAKillAtEveryStep(t *testing.T) {
 				}
 				r.settle(shop.log)
 				compare(t, r.digests(), want)
-				if got := len(shop.log.all()); got != before {
+				if got := len(shop.log.All()); got != before {
 					t.Errorf("the log has %d commits, want %d: a rebuild emitted", got, before)
 				}
 				r.close()
@@ -287,13 +287,13 @@ func TestAlertsAreGivenOnceAcrossRebuilds(t *testing.T) {
 	if rebuilt != 12 {
 		t.Errorf("%d rebuilds were done, want 12", rebuilt)
 	}
-	before := len(shop.log.all())
+	before := len(shop.log.All())
 	if err := r.Rebuild(Alerts); err != nil {
 		t.Fatal(err)
 	}
 	r.finish(Alerts)
 	r.settle(shop.log)
-	if got := len(shop.log.all()); got != before {
+	if got := len(shop.log.All()); got != before {
 		t.Errorf("the log has %d commits after a rebuild, want %d", got, before)
 	}
 }

@@ -17,9 +17,9 @@ func TestAnUnknownEventStopsOnlyWhoNeedsIt(t *testing.T) {
 	shop.product("b1", "p1", 10, 5)
 	before := shop.log.Head()
 	newer := shop.sell("b1", "t1", "p1", 1)
-	log := shop.log.replaced()
-	for i := range log.commits[newer.Position.Seq-1].Events {
-		log.commits[newer.Position.Seq-1].Events[i].Version = 99
+	log := shop.log.Reread()
+	for i := range log.All()[newer.Position.Seq-1].Events {
+		log.All()[newer.Position.Seq-1].Events[i].Version = 99
 	}
 	unheard := &domain.Commit{Stream: "moon/1", Version: 1, CommandID: "x", Events: []domain.Event{{Type: "moon:landed", Version: 1, Data: []byte(`{}`)}}}
 	if err := log.Append(context.Background(), unheard); err != nil {

@@ -17,7 +17,7 @@ import (
 // deciders do.
 type shop struct {
 	t      testing.TB
-	log    *memlog
+	log    *faultyLog
 	states map[string]domain.State
 	now    time.Time
 	n      int
@@ -29,7 +29,7 @@ type shop struct {
 var boss = domain.Identity{UserID: "boss", Role: domain.RoleAdmin}
 
 func newShop(t testing.TB) *shop {
-	return &shop{t: t, log: newMemlog(), states: map[string]domain.State{}, now: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}
+	return &shop{t: t, log: newFaultyLog(), states: map[string]domain.State{}, now: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}
 }
 
 // do carries a command out, and what follows from it; it returns the commit or
@@ -58,7 +58,7 @@ func (s *shop) decide(c domain.Command) (*domain.Commit, *domain.Rejection) {
 	if rejection != nil {
 		return nil, rejection
 	}
-	commit, err := domain.NewCommit(stream, s.log.version(stream)+1, c, d)
+	commit, err := domain.NewCommit(stream, s.log.Version(stream)+1, c, d)
 	if err != nil {
 		s.t.Fatalf("commit of %s: %v", c.Type, err)
 	}
@@ -232,7 +232,7 @@ type running struct {
 	rebuilt chan struct{}
 }
 
-func config(dir string, log *memlog) Config {
+func config(dir string, log domain.Log) Config {
 	return Config{Dir: dir, Log: log, Append: log}
 }
 
@@ -317,7 +317,7 @@ func (r *running) wait(p domain.Position) {
 }
 
 // settle waits until every cause in the log has its alert and all is folded.
-func (r *running) settle(log *memlog) {
+func (r *running) settle(log domain.Log) {
 	r.t.Helper()
 	for {
 		head := log.Head()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bms/domain"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 func TestVerificationComparesTwoFoldsWithTheLiveOne(t *testing.T) {
@@ -178,11 +179,11 @@ func TestDigestsAreNotedWhereTwoNodesCanCompareThem(t *testing.T) {
 }
 
 func TestNotedDigestsAreBoundedAndForgottenWithTheirLog(t *testing.T) {
-	log := newMemlog()
+	log := eventlogtest.NewMemory()
 	var n notes
 	dir := t.TempDir()
 	n.init(dir, inventoryDefinition())
-	at := func(seq int) domain.Position { return domain.Position{Epoch: log.epoch, Seq: uint64(seq)} }
+	at := func(seq int) domain.Position { return domain.Position{Epoch: log.Head().Epoch, Seq: uint64(seq)} }
 	for i := range 3 * maxNotes {
 		if err := n.add(at(i+1), "d", time.Unix(int64(i), 0)); err != nil {
 			t.Fatal(err)

@@ -163,10 +163,10 @@ func TestAGapInTheLogStopsTheFold(t *testing.T) {
 	shop.open("b1")
 	shop.product("b1", "p1", 10, 5)
 	shop.adjust("b1", "p1", 1)
-	if err := gapless(0, shop.log.all()); err != nil {
+	if err := gapless(0, shop.log.All()); err != nil {
 		t.Errorf("the whole log: %v", err)
 	}
-	log := shop.log.all()
+	log := shop.log.All()
 	for name, commits := range map[string][]*domain.Commit{"at_the_beginning": log[1:], "in_between": {log[0], log[2]}, "twice": {log[0], log[0]}} {
 		if err := gapless(0, commits); !errors.Is(err, domain.ErrCorrupt) {
 			t.Errorf("a gap %s: %v, want ErrCorrupt", name, err)
