@@ -38,7 +38,7 @@ func Test_a_sale_is_answered_as_the_contract_says(t *testing.T) {
 // Invariant 3, at this edge.
 func Test_a_repeated_key_gives_the_same_bytes_and_one_effect(t *testing.T) {
 	s := stocked(t, nil)
-	before := s.log.len()
+	before := len(s.log.All())
 	answers := make([]answer, 100)
 	var all sync.WaitGroup
 	for i := range answers {
@@ -52,7 +52,7 @@ func Test_a_repeated_key_gives_the_same_bytes_and_one_effect(t *testing.T) {
 			t.Fatalf("answer %d: %d %s\nwant %s", i, a.status, a.body, answers[0].body)
 		}
 	}
-	if got := s.log.len() - before; got != 1 {
+	if got := len(s.log.All()) - before; got != 1 {
 		t.Errorf("%d commits, want 1", got)
 	}
 	spaced := s.send("staff", "POST", "/api/branches/b1/inventory/adjustments", " {\"reason\": \"broken\", \"delta\": -1,\n\"productId\": \"cola\"} ", "Idempotency-Key", "k1")
@@ -269,13 +269,13 @@ func Test_refusals_of_the_deciders_come_through(t *testing.T) {
 		{"stranger", "POST", "/api/branches/b1/sync", `{"deviceId":"d1","fromSeq":7,"operations":[{"seq":7,"lines":[]}]}`, domain.CodeBranchForbidden},
 		{"manager", "POST", "/api/notifications", `{"audience":"branch:b2","severity":"info","title":"a","message":"b"}`, domain.CodeBranchForbidden},
 	}
-	before := s.log.len()
+	before := len(s.log.All())
 	for _, tt := range tests {
 		t.Run(tt.want+"_"+tt.method+tt.path, func(t *testing.T) {
 			s.send(tt.who, tt.method, tt.path, tt.body).refused(t, tt.want)
 		})
 	}
-	if got := s.log.len(); got != before {
+	if got := len(s.log.All()); got != before {
 		t.Errorf("%d commits by refused commands, want none", got-before)
 	}
 	var p struct {

@@ -53,7 +53,7 @@ func Test_bodies_that_are_not_of_the_schema(t *testing.T) {
 		{"bool_as_text", "PUT", "/api/users/u1", `{"role":"staff","branches":["b1"],"disabled":"false","name":"x"}`, "disabled"},
 		{"body_of_a_delete", "DELETE", products + "/cola", `{"force":true}`, "force"},
 	}
-	before := s.log.len()
+	before := len(s.log.All())
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := s.send("admin", tt.method, tt.path, tt.body).refused(t, domain.CodeValidation)
@@ -62,7 +62,7 @@ func Test_bodies_that_are_not_of_the_schema(t *testing.T) {
 			}
 		})
 	}
-	if got := s.log.len(); got != before {
+	if got := len(s.log.All()); got != before {
 		t.Errorf("%d commits by bad bodies, want none", got-before)
 	}
 }

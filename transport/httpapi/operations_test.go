@@ -10,6 +10,7 @@ import (
 	"bms/actors"
 	"bms/domain"
 	"bms/projections"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // kicked counts who was disconnected; all are here.
@@ -106,7 +107,7 @@ func Test_a_late_repeat_cancels_no_later_rebuild(t *testing.T) {
 
 // stubborn is a log that takes nothing while shut.
 type stubborn struct {
-	*memlog
+	*eventlogtest.Memory
 	shut bool
 }
 
@@ -114,13 +115,13 @@ func (l *stubborn) Append(ctx context.Context, commits ...*domain.Commit) error 
 	if l.shut {
 		return domain.ErrLogUnavailable
 	}
-	return l.memlog.Append(ctx, commits...)
+	return l.Memory.Append(ctx, commits...)
 }
 
 func Test_an_operation_that_the_log_can_not_keep_is_not_answered_as_done(t *testing.T) {
 	log := &stubborn{shut: true}
 	s := newShop(t, func(c *Config) {
-		log.memlog = c.Log.(*memlog)
+		log.Memory = c.Log.(*eventlogtest.Memory)
 		c.Log, c.Sockets = log, &kicked{}
 	})
 	a := s.send("admin", "DELETE", "/api/connections/s1", "", "Idempotency-Key", "k1")

@@ -11,6 +11,7 @@ import (
 
 	"bms/domain"
 	"bms/projections"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // traded is a shop in which something has happened: sales, a refund, an alert,
@@ -230,7 +231,7 @@ func Test_a_write_is_read_at_once(t *testing.T) {
 }
 
 // stuck is a log whose head is further than it gives.
-type stuck struct{ *memlog }
+type stuck struct{ *eventlogtest.Memory }
 
 func (stuck) Check(domain.Position) error { return nil }
 

@@ -11,12 +11,13 @@ import (
 
 	"bms/domain"
 	"bms/projections"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 // gate is a log from which rebuilds can't read while it is shut: what follows
 // the log doesn't notice.
 type gate struct {
-	*memlog
+	*eventlogtest.Memory
 	mu   sync.RWMutex // write-locked while it is shut
 	came chan struct{}
 }
@@ -28,7 +29,7 @@ func (g *gate) Read(ctx context.Context, after uint64, limit int) ([]*domain.Com
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return g.memlog.Read(ctx, after, limit)
+	return g.Memory.Read(ctx, after, limit)
 }
 
 // rebuilding is a shop whose read models read through a gate, and tell when a
@@ -38,7 +39,7 @@ func rebuilding(t *testing.T) (*shop, *gate, chan projections.Rebuild) {
 	g, ended := &gate{came: make(chan struct{}, 1)}, make(chan projections.Rebuild, 100)
 	var set *projections.Set
 	s := newShop(t, func(c *Config) {
-		g.memlog = c.Log.(*memlog)
+		g.Memory = c.Log.(*eventlogtest.Memory)
 		var err error
 		set, err = projections.Open(t.Context(), projections.Config{
 			Dir: t.TempDir(), Log: g, Append: g,
@@ -121,7 +122,7 @@ func Test_a_rebuild_is_started_shown_and_cancelled(t *testing.T) {
 
 func Test_rebuilds_are_for_admins_and_of_what_there_is(t *testing.T) {
 	s := newShop(t, nil)
-	pos := domain.Position{Epoch: epoch, Seq: 1}.String()
+	pos := domain.Position{Epoch: s.log.Head().Epoch, Seq: 1}.String()
 	for _, tt := range []struct{ method, path string }{
 		{"POST", "/rebuild"},
 		{"DELETE", "/rebuild"},

@@ -19,6 +19,7 @@ import (
 	"bms/actors"
 	"bms/domain"
 	"bms/projections"
+	"bms/transport/eventlog/eventlogtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -53,7 +54,7 @@ func identify(r *http.Request) (domain.Identity, error) {
 // shop is the API on real deciders, real read models and a log in memory.
 type shop struct {
 	t       testing.TB
-	log     *memlog
+	log     *eventlogtest.Memory
 	read    *projections.Set
 	decide  *actors.Deciders
 	handler http.Handler
@@ -82,7 +83,7 @@ func (l *logLines) String() string {
 
 func newShop(t testing.TB, change func(*Config)) *shop {
 	t.Helper()
-	s := &shop{t: t, log: newMemlog(), lines: &logLines{}}
+	s := &shop{t: t, log: eventlogtest.NewMemory(), lines: &logLines{}}
 	logger := slog.New(slog.NewTextHandler(s.lines, nil))
 	system, err := actors.NewSystem(logger)
 	if err != nil {
