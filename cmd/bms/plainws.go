@@ -38,8 +38,7 @@ var plainCodec = len(namespaces)
 // newPlain makes the server of plain WebSockets.
 func (s *sockets) newPlain(a *App) (*plainws.Server, error) {
 	return plainws.New(plainws.Config{
-		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
-		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Refuse: refusePlain, Logger: a.logger,
+		Config: s.wsConfig(a), Refuse: refusePlain,
 		Observer: plainws.Observer{
 			Refused: func(reason string) { s.refusals.note(telemetry.ProtocolWebSocket, reason) },
 			Closed: func(code websocket.StatusCode, reason string) {

@@ -14,8 +14,7 @@ import (
 // newSocketIO makes the Socket.IO server.
 func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 	server, err := socketio.New(socketio.Config{
-		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
-		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Logger: a.logger,
+		Config: s.wsConfig(a),
 		Observer: socketio.Observer{
 			Refused: func(reason string) {
 				if reason != "connect refused" { // counted by its code

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +22,7 @@ import (
 	"bms/transport/sessions"
 	"bms/transport/socketio"
 	"bms/transport/telemetry"
+	"bms/transport/wsframe"
 )
 
 // namespaces are those of the socket interface; a namespace's index is that of
@@ -95,15 +94,17 @@ func newSockets(a *App) (*sockets, error) {
 	return s, nil
 }
 
-// originAllowed judges the page that a request comes from.
-func (s *sockets) originAllowed(r *http.Request, origin string) bool {
-	return s.allowOrigin(origin) || sameOrigin(r, origin)
+// wsConfig is what both protocols are bounded by.
+func (s *sockets) wsConfig(a *App) wsframe.Config {
+	return wsframe.Config{
+		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
+		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Logger: a.logger,
+	}
 }
 
-// sameOrigin reports whether a page is this server's own.
-func sameOrigin(r *http.Request, origin string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+// originAllowed judges the page that a request comes from.
+func (s *sockets) originAllowed(r *http.Request, origin string) bool {
+	return s.allowOrigin(origin) || wsframe.SameOrigin(r, origin)
 }
 
 // branchIDs lists all branches, for the rooms that an admin is shown.

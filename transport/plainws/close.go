@@ -2,11 +2,11 @@ package plainws
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
 )
 
 // The close codes of this protocol, in two groups by what a client is to do.
@@ -82,49 +82,15 @@ func (c *Conn) hangUp() {
 	c.tell(reason)
 }
 
-// drainWave is the time between two waves of Drain.
-const drainWave = 50 * time.Millisecond
-
 // Drain takes no new connections and closes those that are there with
-// StatusRestart, in waves over about spread, in random order, so that the
-// clients that come back (to another node, or to this one's successor) don't
-// do so all at once. It returns when all have ended, or ctx has, with its
-// error. Close the server afterwards.
+// StatusRestart, in waves over about spread, in random order. It returns when
+// all have ended, or ctx has, with its error. Close the server afterwards.
 func (s *Server) Drain(ctx context.Context, spread time.Duration) error {
-	conns := s.stop()
-	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
-	waves := min(int(spread/drainWave)+1, len(conns)) // a few needn't be kept apart for long
-	tick := time.NewTicker(drainWave)
-	defer tick.Stop()
-	for wave := 0; len(conns) > 0 && s.Connections() > 0; wave++ {
-		if wave > 0 {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return fmt.Errorf("drain %d WebSockets: %w", len(conns), ctx.Err())
-			}
-		}
-		// An even share of what is left, give or take a half.
-		share := len(conns)
-		if left := waves - wave; left > 1 {
-			share = min(share, int(float64(share)/float64(left)*(0.5+rand.Float64())+0.5))
-		}
-		for _, c := range conns[:share] {
-			c.end(StatusRestart, ReasonShuttingDown, "")
-		}
-		conns = conns[share:]
+	end := func(c *Conn) { c.end(StatusRestart, ReasonShuttingDown, "") }
+	if err := wsframe.Waves(ctx, s.stop(), spread, s.Connections, end); err != nil {
+		return err
 	}
-	ended := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for WebSockets to end: %w", ctx.Err())
-	}
+	return wsframe.Wait(ctx, &s.running)
 }
 
 // Close closes all connections at once, tells their clients to come back, and

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
 )
 
 func Test_close_tells_code_and_reason_after_what_was_given(t *testing.T) {
@@ -156,7 +158,7 @@ func Test_drain_without_clients_returns_at_once_and_with_stuck_ones_when_told(t 
 
 func Test_config_errors_name_the_field(t *testing.T) {
 	for name, c := range map[string]Config{
-		"PingInterval": {PingInterval: -1}, "MaxPayload": {MaxPayload: -1}, "ControlBytes": {ControlBytes: -1}, "CompressFrom": {CompressFrom: -1},
+		"PingInterval": {Config: wsframe.Config{PingInterval: -1}}, "MaxPayload": {Config: wsframe.Config{MaxPayload: -1}}, "ControlBytes": {Config: wsframe.Config{ControlBytes: -1}}, "CompressFrom": {Config: wsframe.Config{CompressFrom: -1}},
 	} {
 		if _, err := New(c); err == nil || err.Error() != "plainws: Config."+name+" is negative" {
 			t.Errorf("error %v, want one that names %s", err, name)

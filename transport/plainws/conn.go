@@ -34,13 +34,12 @@ type Conn struct {
 	messages, bytes *rate.Limiter // of what comes in; nil: no bound
 	excess          int           // frames after the end; the reader's
 
-	flusher atomic.Int32  // see flush.go
-	flushed chan struct{} // closed by the last flusher; see retire
-	heard   atomic.Int64  // last sign of life, in nanoseconds since server.start
-	held    atomic.Bool   // the reader is in Receiver.Op
+	flusher wsframe.Flusher
+	heard   atomic.Int64 // last sign of life, in nanoseconds since server.start
+	held    atomic.Bool  // the reader is in Receiver.Op
 
 	mu     sync.Mutex // guards the following; held for moments only
-	lane   lane
+	lane   wsframe.Lane
 	opened bool
 	told   bool // Receiver.Closed was called
 	closed bool
@@ -58,12 +57,7 @@ type Conn struct {
 
 func newConn(s *Server) *Conn {
 	c := &Conn{server: s}
-	if n := s.config.MessageRate; n > 0 {
-		c.messages = rate.NewLimiter(rate.Limit(n), 10*n)
-	}
-	if n := s.config.ByteRate; n > 0 {
-		c.bytes = rate.NewLimiter(rate.Limit(n), max(10*n, s.config.MaxPayload))
-	}
+	c.messages, c.bytes = s.config.Limiters()
 	return c
 }
 
@@ -71,7 +65,7 @@ func newConn(s *Server) *Conn {
 func (c *Conn) open(frames *wsframe.Conn, session Session) {
 	c.frames, c.source, c.receiver = frames, session.Source, session.Receiver
 	c.server.config.Observer.Opened()
-	c.flusher.Store(flusherIdle)
+	c.flusher.Open()
 	c.mu.Lock()
 	c.opened = true
 	ended := c.closed
@@ -104,7 +98,7 @@ func (c *Conn) Send(frames []byte) error {
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	ok := c.lane.put(frames, &c.server.config)
+	ok := c.lane.Put(frames, &c.server.config.Config)
 	c.mu.Unlock()
 	if !ok {
 		c.end(StatusTooSlow, ReasonTooSlow, "answers are not being read")
@@ -134,28 +128,4 @@ func (c *Conn) fence(what string) {
 		c.server.config.Logger.Error("connection closed after a panic", "in", what, "reason", reason, "stack", string(debug.Stack()))
 		c.end(StatusTryAgain, ReasonFault, "")
 	}
-}
-
-// lane holds the frames that go ahead of events: answers and pings. It is
-// bounded.
-type lane struct {
-	frames [][]byte
-	bytes  int
-}
-
-// put adds frames and says whether they fit.
-func (l *lane) put(frames []byte, bounds *Config) bool {
-	if len(l.frames) >= bounds.ControlFrames || l.bytes+len(frames) > bounds.ControlBytes {
-		return false
-	}
-	l.frames = append(l.frames, frames)
-	l.bytes += len(frames)
-	return true
-}
-
-// take empties the lane onto dst.
-func (l *lane) take(dst [][]byte) [][]byte {
-	dst = append(dst, l.frames...)
-	*l = lane{}
-	return dst
 }

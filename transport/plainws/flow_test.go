@@ -123,7 +123,7 @@ func Test_operations_come_in_order_with_their_arguments(t *testing.T) {
 }
 
 func Test_a_lane_that_overflows_closes_as_too_slow(t *testing.T) {
-	for name, c := range map[string]Config{"frames": {ControlFrames: 3}, "bytes": {ControlBytes: 100}} {
+	for name, c := range map[string]Config{"frames": {Config: wsframe.Config{ControlFrames: 3}}, "bytes": {Config: wsframe.Config{ControlBytes: 100}}} {
 		t.Run(name, func(t *testing.T) {
 			var rec *recorder
 			bubble(t, c, func() Session { rec = newRecorder(); return Session{Receiver: rec} }, func(r *rig, conns <-chan *Conn) {
@@ -158,7 +158,7 @@ func Test_a_client_that_takes_nothing_for_the_write_timeout_is_given_up(t *testi
 	var rec *recorder
 	source := &backlog{}
 	session := func() Session { rec = newRecorder(); return Session{Source: source, Receiver: rec} }
-	bubble(t, Config{PingInterval: time.Hour}, session, func(r *rig, conns <-chan *Conn) {
+	bubble(t, Config{Config: wsframe.Config{PingInterval: time.Hour}}, session, func(r *rig, conns <-chan *Conn) {
 		source.put("event")
 		start := time.Now()
 		r.upgrade()
@@ -229,7 +229,7 @@ func (panicking) Next([][]byte, int) [][]byte             { panic("a mistake") }
 
 func Test_long_messages_are_compressed_for_clients_that_can(t *testing.T) {
 	source := &backlog{}
-	bubble(t, Config{CompressFrom: 100}, func() Session { return Session{Source: source, Receiver: echo{}} }, func(r *rig, conns <-chan *Conn) {
+	bubble(t, Config{Config: wsframe.Config{CompressFrom: 100}}, func() Session { return Session{Source: source, Receiver: echo{}} }, func(r *rig, conns <-chan *Conn) {
 		source.put("short", long(10_000))
 		r.connect().want("short", long(10_000)) // can't
 		<-conns

@@ -3,112 +3,45 @@ package plainws
 import (
 	"errors"
 	"net"
-	"sync"
 
 	"bms/transport/wsframe"
-)
-
-// The states of Conn.flusher. At most one goroutine at a time has the right to
-// take from the lane and the source: it moved idle to running and gives the
-// right back when it moves running to idle. A wake-up that comes meanwhile
-// moves running to again, which makes the holder look once more. None starts
-// before the connection is open or after it is retired.
-const (
-	flusherUnopened int32 = iota
-	flusherIdle
-	flusherRunning
-	flusherAgain
-	flusherRetired
 )
 
 // turnBytes is about how much one turn of the flusher writes.
 const turnBytes = 64 << 10
 
-// turns holds the flushers' memory, shared by all that run.
-var turns = sync.Pool{New: func() any { return new([][]byte) }}
-
 // wake makes sure that lane and source are looked at after this call, as soon
 // as the transport can take more. It never blocks.
-func (c *Conn) wake() {
-	for {
-		switch c.flusher.Load() {
-		case flusherIdle:
-			if c.flusher.CompareAndSwap(flusherIdle, flusherRunning) {
-				go c.flush()
-				return
-			}
-		case flusherRunning:
-			if c.flusher.CompareAndSwap(flusherRunning, flusherAgain) {
-				return
-			}
-		default:
-			return
-		}
-	}
-}
+func (c *Conn) wake() { c.flusher.Wake((*turner)(c)) }
 
-// flush writes until there is nothing to write.
-func (c *Conn) flush() {
-	turn := turns.Get().(*[][]byte)
-	for {
-		for c.flushTurn(turn) {
-		}
-		if c.release() {
-			break
-		}
-	}
-	turns.Put(turn)
-}
+// turner is a Conn as its flusher knows it.
+type turner Conn
 
-// release gives the flusher's right back, unless somebody has asked to look
-// once more: then it is false and the caller still has it.
-func (c *Conn) release() bool {
-	if c.flusher.CompareAndSwap(flusherRunning, flusherIdle) {
-		return true
-	}
-	if c.flusher.CompareAndSwap(flusherAgain, flusherRunning) {
-		return false
-	}
-	close(c.flushed) // retired
-	return true
-}
+// Turn implements [wsframe.Turner].
+func (t *turner) Turn(memory [][]byte) (used [][]byte, more bool) { return (*Conn)(t).turn(memory) }
 
-// retire waits for the flusher to end and lets none start again. Only the
-// reader calls it, once.
-func (c *Conn) retire() {
-	c.flushed = make(chan struct{})
-	if c.flusher.Swap(flusherRetired) != flusherIdle {
-		<-c.flushed
-	}
-}
-
-// flushTurn writes one turn and says whether there may be more.
-func (c *Conn) flushTurn(turn *[][]byte) bool {
-	frames := (*turn)[:0]
-	defer func() {
-		clear(frames)
-		*turn = frames[:0]
-	}()
+// turn writes the lane and about turnBytes of events.
+func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 	c.mu.Lock()
-	frames = c.lane.take(frames)
+	frames = c.lane.Take(frames)
 	closed := c.closed
 	c.mu.Unlock()
 	if closed {
 		if len(frames) > 0 && c.write(frames) != nil || c.shutdown() != nil {
 			c.frames.Abort()
 		}
-		return false
+		return frames, false
 	}
 	frames = c.pull(frames)
 	if len(frames) == 0 {
-		return false
+		return frames, false
 	}
 	switch err := c.write(frames); {
 	case err == nil:
-		return true
+		return frames, true
 	case errors.Is(err, net.ErrClosed):
 		// A close frame that went out says that the reader is about to close.
-		return false
+		return frames, false
 	case errors.Is(err, wsframe.ErrNoProgress):
 		c.end(statusHungUp, ReasonTooSlow, "")
 	default:
@@ -117,7 +50,7 @@ func (c *Conn) flushTurn(turn *[][]byte) bool {
 	// Nothing more can be said, also if it has been ended with a close frame
 	// to come: what was being written is not whole.
 	c.frames.Abort()
-	return false
+	return frames, false
 }
 
 // pull asks the source for up to about turnBytes.

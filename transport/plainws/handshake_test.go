@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
 )
 
 // ask sends a request as the headers, pairs of name and value, have it; those
@@ -97,7 +99,7 @@ func Test_origins_are_those_of_the_host_or_as_configured(t *testing.T) {
 			}
 		}
 	})
-	c := Config{AllowOrigin: func(_ *http.Request, origin string) bool { return origin == "https://app.example.com" }}
+	c := Config{Config: wsframe.Config{AllowOrigin: func(_ *http.Request, origin string) bool { return origin == "https://app.example.com" }}}
 	serving(t, c, newEverybody(Session{}), func(r *rig) {
 		for origin, want := range map[string]int{
 			"https://app.example.com": 101, "https://app.example.com.evil": 403, "https://APP.example.com": 403,

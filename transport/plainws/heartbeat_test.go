@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bms/transport/wsframe"
 )
 
 // pings counts the pings that a client gets, and answers them if it is told to.
@@ -36,7 +38,7 @@ func (b *bare) pings(answer bool) *atomic.Int32 {
 func Test_a_quiet_client_is_pinged_every_interval_and_stays(t *testing.T) {
 	for name, c := range map[string]Config{
 		"default":                      {},
-		"timeout_longer_than_interval": {PingInterval: 25 * time.Second, PingTimeout: time.Minute},
+		"timeout_longer_than_interval": {Config: wsframe.Config{PingInterval: 25 * time.Second, PingTimeout: time.Minute}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serving(t, c, newEverybody(Session{}), func(r *rig) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
 )
 
 func Test_frames_and_messages_that_may_not_be_are_told_why(t *testing.T) {
@@ -37,7 +39,7 @@ func Test_frames_and_messages_that_may_not_be_are_told_why(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var rec *recorder
-			bubble(t, Config{MaxPayload: 1000}, func() Session { rec = newRecorder(); return Session{Receiver: rec} }, func(r *rig, _ <-chan *Conn) {
+			bubble(t, Config{Config: wsframe.Config{MaxPayload: 1000}}, func() Session { rec = newRecorder(); return Session{Receiver: rec} }, func(r *rig, _ <-chan *Conn) {
 				b := r.upgrade()
 				b.send(c.bytes)
 				b.wantClose(c.code)
@@ -93,7 +95,7 @@ func Test_floods_are_closed_as_too_many(t *testing.T) {
 }
 
 func Test_messages_at_the_rate_go_on_for_ever(t *testing.T) {
-	serving(t, Config{MessageRate: 10}, newEverybody(Session{Receiver: echo{}}), func(r *rig) {
+	serving(t, Config{Config: wsframe.Config{FrameRate: 10}}, newEverybody(Session{Receiver: echo{}}), func(r *rig) {
 		b := r.upgrade()
 		b.pings(true)
 		for range 600 {
@@ -109,7 +111,7 @@ func Test_messages_at_the_rate_go_on_for_ever(t *testing.T) {
 }
 
 func Test_bytes_are_bounded_as_well(t *testing.T) {
-	serving(t, Config{ByteRate: 1000, MaxPayload: 5000}, newEverybody(Session{Receiver: echo{}}), func(r *rig) {
+	serving(t, Config{Config: wsframe.Config{ByteRate: 1000, MaxPayload: 5000}}, newEverybody(Session{Receiver: echo{}}), func(r *rig) {
 		b := r.upgrade()
 		frame := "\x81\xfe\x0f\xa0\x00\x00\x00\x00" + `{"op":"x","args":["` + long(4000-22) + `"]}`
 		go func() {

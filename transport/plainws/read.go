@@ -31,7 +31,7 @@ func (c *Conn) read() {
 		c.end(statusHungUp, ReasonTransportError, "")
 	}
 	c.frames.Abort() // lets a flusher that is blocked go
-	c.retire()
+	c.flusher.Retire()
 	c.frames.Close()
 }
 

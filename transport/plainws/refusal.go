@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -76,18 +75,6 @@ func hasToken(values []string, token string) bool {
 		}
 	}
 	return false
-}
-
-// originAllowed judges the request's origin.
-func (s *Server) originAllowed(r *http.Request) bool {
-	origins := r.Header["Origin"]
-	return len(origins) == 0 || len(origins) == 1 && s.config.AllowOrigin(r, origins[0])
-}
-
-// sameOrigin allows pages of the host and port that the request is to.
-func sameOrigin(r *http.Request, origin string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
 // refuse is the default of Config.Refuse.

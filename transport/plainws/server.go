@@ -32,10 +32,7 @@ func New(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, start: time.Now(), conns: map[*Conn]struct{}{}}
-	if c.CompressFrom > 0 {
-		s.deflater = wsframe.NewDeflater(c.CompressFrom)
-	}
+	s := &Server{config: c, start: time.Now(), deflater: c.Deflater(), conns: map[*Conn]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -57,7 +54,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, h Handler) {
 		s.refuse(w, r, no)
 		return
 	}
-	if !s.originAllowed(r) {
+	if !s.config.OriginAllowed(r) {
 		s.refuse(w, r, forbiddenOrigin)
 		return
 	}
@@ -73,10 +70,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, h Handler) {
 		s.config.Refuse(w, r, err)
 		return
 	}
-	o := wsframe.Options{
-		ReadLimit: int64(s.config.MaxPayload), SendBuffer: s.config.SendBuffer, WriteTimeout: s.config.WriteTimeout,
-		Deflater: s.deflater, OnFrames: c.allowFrames, OnPing: c.ping, OnPong: c.alive, ProtocolErrorCode: StatusProtocolError,
-	}
+	o := s.config.Options()
+	o.Deflater, o.ProtocolErrorCode = s.deflater, StatusProtocolError
+	o.OnFrames, o.OnPing, o.OnPong = c.allowFrames, c.ping, c.alive
 	if session.Subprotocol != "" {
 		o.Subprotocols = []string{session.Subprotocol}
 	}

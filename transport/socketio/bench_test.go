@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bms/transport/wsframe"
 )
 
 // The benchmarks' clients are raw TCP connections in a child process, which is
@@ -93,7 +95,7 @@ func startBench(tb testing.TB, n int) *benchServer {
 	tb.Helper()
 	b := &benchServer{all: make(chan struct{}, 1)}
 	frame := AppendEvent(nil, "/", "inventory:updated", []byte(`"`+strings.Repeat("x", 260)+`"`))
-	s, err := New(Config{PingInterval: time.Hour})
+	s, err := New(Config{Config: wsframe.Config{PingInterval: time.Hour}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
 )
 
 func Test_client_leaves_a_namespace_and_the_connection_lives(t *testing.T) {
@@ -157,7 +159,7 @@ func Test_engine_close_packet_over_websocket_closes(t *testing.T) {
 }
 
 func Test_oversize_message_is_closed_with_1009(t *testing.T) {
-	joining(t, Config{MaxPayload: 100}, func(t *testing.T, j *joined) {
+	joining(t, Config{Config: wsframe.Config{MaxPayload: 100}}, func(t *testing.T, j *joined) {
 		exact := `42/ws,["e","` + strings.Repeat("x", 86) + `"]`
 		j.write(exact)
 		<-j.receiver.events

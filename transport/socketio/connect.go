@@ -131,9 +131,9 @@ func (e *engine) join(s *Socket, session Session) {
 		e.tell(session.Receiver, reason)
 		return
 	}
-	fits := e.queue(answer)
+	fits := e.lane.Put(answer, &e.server.config.Config)
 	for _, frames := range s.early {
-		fits = e.queue(frames) && fits
+		fits = e.lane.Put(frames, &e.server.config.Config) && fits
 	}
 	s.early = nil
 	s.source, s.receiver = session.Source, session.Receiver

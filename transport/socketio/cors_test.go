@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"testing"
 	"testing/synctest"
+
+	"bms/transport/wsframe"
 )
 
 func Test_origin_decides_on_polling_and_upgrade_alike(t *testing.T) {
@@ -30,7 +32,7 @@ func Test_origin_decides_on_polling_and_upgrade_alike(t *testing.T) {
 		{listed, "null", false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			serving(t, Config{AllowOrigin: c.allow}, func(s *Server) { s.Of("/", newAccept(Session{})) }, func(t *testing.T, r *rig) {
+			serving(t, Config{Config: wsframe.Config{AllowOrigin: c.allow}}, func(s *Server) { s.Of("/", newAccept(Session{})) }, func(t *testing.T, r *rig) {
 				var header []string
 				if c.origin != "" {
 					header = []string{"Origin", c.origin}
@@ -63,7 +65,7 @@ func Test_origin_decides_on_polling_and_upgrade_alike(t *testing.T) {
 func Test_preflight_is_answered_for_allowed_origins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		allow := func(_ *http.Request, origin string) bool { return origin == "https://app.example.com" }
-		serving(t, Config{AllowOrigin: allow}, nil, func(t *testing.T, r *rig) {
+		serving(t, Config{Config: wsframe.Config{AllowOrigin: allow}}, nil, func(t *testing.T, r *rig) {
 			status, body, h := r.do("OPTIONS", "EIO=4&transport=polling", "",
 				"Origin", "https://app.example.com", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "x-mine")
 			if status != 204 || body != "" {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
 )
 
 // dialDeflate opens a session by a client that offers permessage-deflate, and
@@ -37,7 +39,7 @@ func Test_compression_is_off_unless_asked_for(t *testing.T) {
 		agreed string
 	}{
 		"by_default": {Config{}, ""},
-		"from_1KB":   {Config{CompressFrom: 1024}, "permessage-deflate; client_no_context_takeover; server_no_context_takeover"},
+		"from_1KB":   {Config{Config: wsframe.Config{CompressFrom: 1024}}, "permessage-deflate; client_no_context_takeover; server_no_context_takeover"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rec := newRecorder()
@@ -66,7 +68,7 @@ func Test_compression_is_off_unless_asked_for(t *testing.T) {
 // A message of a few KB that comes out as megabytes, from a client that nobody
 // knows yet, ends at MaxPayload.
 func Test_deflate_bomb_before_connect_is_closed_with_1009(t *testing.T) {
-	serving(t, Config{CompressFrom: 1024, MaxPayload: 1000}, func(s *Server) { s.Of("/", newAccept(Session{})) }, func(t *testing.T, r *rig) {
+	serving(t, Config{Config: wsframe.Config{CompressFrom: 1024, MaxPayload: 1000}}, func(s *Server) { s.Of("/", newAccept(Session{})) }, func(t *testing.T, r *rig) {
 		conn := r.dial()
 		defer conn.Close()
 		go func() {

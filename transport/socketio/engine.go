@@ -28,8 +28,7 @@ type engine struct {
 	packets, bytes *rate.Limiter // of what comes in; nil: no bound
 
 	conn    atomic.Pointer[wsframe.Conn] // nil while polling
-	flusher atomic.Int32                 // see flush.go
-	flushed chan struct{}                // closed by the last flusher; see retire
+	flusher wsframe.Flusher              // or a GET's goroutine has the right
 
 	// inbound is held while a packet is handled, also while a Receiver blocks.
 	// It guards partial.
@@ -37,7 +36,7 @@ type engine struct {
 	partial *partial
 
 	mu      sync.Mutex // guards the following; held for moments only
-	lane    lane
+	lane    wsframe.Lane
 	sockets []*Socket // connecting and connected ones
 	started bool      // and told to the Observer
 	joined  bool      // a namespace, ever
@@ -96,12 +95,8 @@ func newEngine(s *Server, r *http.Request, query url.Values) *engine {
 			}
 		}
 	}
-	if n := s.config.PacketRate; n > 0 {
-		e.packets = rate.NewLimiter(rate.Limit(n), 10*n)
-	}
-	if n := s.config.ByteRate; n > 0 {
-		e.bytes = rate.NewLimiter(rate.Limit(n), max(10*n, s.config.MaxPayload))
-	}
+	e.packets, e.bytes = s.config.Limiters()
+	e.flusher.Open()
 	return e
 }
 
@@ -193,7 +188,7 @@ func (e *engine) end(reason Reason, how ending) {
 	keep := false
 	if conn == nil {
 		if how.alone {
-			e.lane.clear()
+			e.lane.Clear()
 		}
 		e.farewell = []byte{how.farewell}
 		switch {

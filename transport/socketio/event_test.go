@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bms/transport/wsframe"
 )
 
 // joined is a client connected to /ws over WebSocket, with what the server
@@ -243,8 +245,8 @@ func (explosive) Next([][]byte, int) [][]byte { panic("mistake") }
 
 func Test_clients_beyond_their_rate_are_closed(t *testing.T) {
 	for name, c := range map[string]Config{
-		"packets": {PacketRate: 5, ByteRate: -1},
-		"bytes":   {PacketRate: -1, ByteRate: 100, MaxPayload: 1000},
+		"packets": {Config: wsframe.Config{FrameRate: 5, ByteRate: -1}},
+		"bytes":   {Config: wsframe.Config{FrameRate: -1, ByteRate: 100, MaxPayload: 1000}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			joining(t, c, func(t *testing.T, j *joined) {
@@ -265,7 +267,7 @@ func Test_clients_beyond_their_rate_are_closed(t *testing.T) {
 }
 
 func Test_websocket_pings_count_against_the_rate(t *testing.T) {
-	joining(t, Config{PacketRate: 5}, func(t *testing.T, j *joined) {
+	joining(t, Config{Config: wsframe.Config{FrameRate: 5}}, func(t *testing.T, j *joined) {
 		go func() {
 			for range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe"
 )
 
 // Floods of frames of every kind, before and after a namespace is joined.
@@ -41,7 +43,7 @@ func Test_floods_of_frames_are_cut_off_at_once(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				closed := make(chan Reason, 10)
-				c := Config{PacketRate: 20, Observer: Observer{Closed: func(_ Transport, r Reason) { closed <- r }}}
+				c := Config{Config: wsframe.Config{FrameRate: 20}, Observer: Observer{Closed: func(_ Transport, r Reason) { closed <- r }}}
 				serving(t, c, func(s *Server) { s.Of("/", newAccept(Session{})) }, func(t *testing.T, r *rig) {
 					for joined, most := range map[bool]int{false: maxEarly, true: 200} {
 						conn, reader := r.rawWS()
@@ -151,7 +153,7 @@ func Test_polling_bodies_that_lie_or_never_end(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				echoing(t, Config{MaxPayload: 1000}, func(t *testing.T, r *rig) {
+				echoing(t, Config{Config: wsframe.Config{MaxPayload: 1000}}, func(t *testing.T, r *rig) {
 					sid := r.open()
 					conn := r.dial()
 					defer conn.Close()

@@ -55,7 +55,7 @@ func Test_client_that_takes_nothing_for_the_write_timeout_is_closed(t *testing.T
 		source := &backlog{}
 		rec := newRecorder()
 		a := newAccept(Session{Source: source, Receiver: rec})
-		serving(t, Config{PingInterval: time.Hour}, func(s *Server) { s.Of("/", a) }, func(t *testing.T, r *rig) {
+		serving(t, Config{Config: wsframe.Config{PingInterval: time.Hour}}, func(s *Server) { s.Of("/", a) }, func(t *testing.T, r *rig) {
 			r.join("/")
 			start := time.Now()
 			source.put(numbered(1))
@@ -74,7 +74,7 @@ func Test_client_that_takes_a_byte_now_and_then_gets_everything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &backlog{}
 		a := newAccept(Session{SID: "s", Source: source})
-		serving(t, Config{PingInterval: time.Hour}, func(s *Server) { s.Of("/", a) }, func(t *testing.T, r *rig) {
+		serving(t, Config{Config: wsframe.Config{PingInterval: time.Hour}}, func(s *Server) { s.Of("/", a) }, func(t *testing.T, r *rig) {
 			conn, reader := r.rawWS()
 			defer conn.Close()
 			if _, err := conn.Write(maskedText("40")); err != nil {
@@ -137,8 +137,8 @@ func maskedText(text string) []byte {
 // Invariant 9: every queue has a bound and a written answer to "full".
 func Test_client_that_doesnt_take_its_answers_is_closed_when_they_are_too_many(t *testing.T) {
 	for name, c := range map[string]Config{
-		"frames": {ControlFrames: 10},
-		"bytes":  {ControlBytes: 1000},
+		"frames": {Config: wsframe.Config{ControlFrames: 10}},
+		"bytes":  {Config: wsframe.Config{ControlBytes: 1000}},
 	} {
 		for _, transport := range []Transport{WebSocket, Polling} {
 			t.Run(name+" "+string(transport), func(t *testing.T) {
@@ -330,5 +330,37 @@ func Test_sessions_that_come_and_go_under_load_leave_nothing(t *testing.T) {
 		}
 		cancel()
 		clients.Wait()
+	})
+}
+
+func Test_nothing_follows_a_frame_that_is_not_whole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &backlog{}
+		a := newAccept(Session{SID: "s", Source: source})
+		serving(t, Config{Config: wsframe.Config{PingInterval: time.Hour}}, func(s *Server) { s.Of("/", a) }, func(t *testing.T, r *rig) {
+			conn, reader := r.rawWS()
+			defer conn.Close()
+			if _, err := conn.Write(maskedText("40")); err != nil {
+				t.Fatal(err)
+			}
+			socket := <-a.sockets
+			answer := wsframe.Text([]byte(`40{"sid":"s"}`))
+			if _, err := io.ReadFull(reader, make([]byte, len(answer))); err != nil {
+				t.Fatal(err)
+			}
+			frame := AppendEvent(nil, "/", "e", []byte(`"an event of more than 16 bytes"`))
+			source.put(frame)
+			socket.Wake()
+			taken, err := reader.Peek(16) // the rest is not taken in time
+			if err != nil {
+				t.Fatal(err)
+			}
+			socket.CloseEngine("the program's wish")
+			pass(closeGrace + time.Millisecond)
+			synctest.Wait()
+			if all, err := io.ReadAll(reader); string(all) != string(frame[:len(taken)]) || err != nil {
+				t.Errorf("%q, %v, want the part of the frame that was taken and no more", all, err)
+			}
+		})
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bms/transport/wsframe"
 )
 
 func Test_handshake_gives_exactly_the_keys_clients_need(t *testing.T) {
@@ -156,8 +158,8 @@ func Test_sessions_are_bounded_as_are_those_without_a_namespace(t *testing.T) {
 func Test_config_is_checked_by_name(t *testing.T) {
 	for name, c := range map[string]Config{
 		"Path":         {Path: "/socket.io"},
-		"PingInterval": {PingInterval: -1},
-		"MaxPayload":   {MaxPayload: -1},
+		"PingInterval": {Config: wsframe.Config{PingInterval: -1}},
+		"MaxPayload":   {Config: wsframe.Config{MaxPayload: -1}},
 	} {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "Config."+name) {
 			t.Errorf("%v, want an error that names Config.%s", err, name)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bms/transport/wsframe"
 )
 
 func Test_body_that_trickles_is_cut_off(t *testing.T) {
@@ -53,7 +55,7 @@ func Test_message_in_fragments_that_never_end_is_no_sign_of_life(t *testing.T) {
 }
 
 func Test_attachments_are_bounded_together(t *testing.T) {
-	joining(t, Config{MaxPayload: 1000}, func(t *testing.T, j *joined) {
+	joining(t, Config{Config: wsframe.Config{MaxPayload: 1000}}, func(t *testing.T, j *joined) {
 		j.write(`4510-/ws,["e",{"_placeholder":true,"num":0}]`)
 		for range 3 {
 			j.writeBinary(strings.Repeat("x", 1000))

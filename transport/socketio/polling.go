@@ -113,21 +113,15 @@ func (e *engine) await(r *http.Request, p *poll) ([]byte, error) {
 // pollTurn takes what there is for a GET: the lane, then as many rounds over
 // the sockets that are awake as fit.
 func (e *engine) pollTurn(p *poll) ([]byte, error) {
-	if !e.flusher.CompareAndSwap(flusherIdle, flusherRunning) {
+	if !e.flusher.Take() {
 		return p.overtaken() // the WebSocket's flusher has it
 	}
-	t := turns.Get().(*turn)
-	defer func() {
-		t.reset()
-		turns.Put(t)
-		if !e.release() { // upgraded meanwhile
-			go e.flush()
-		}
-	}()
+	defer e.flusher.Give(e) // which has turns if it was upgraded meanwhile
 	limit := min(pollBytes, e.server.config.MaxPayload)
 	var body []byte
+	var frames [][]byte
+	var few [fewSockets]*Socket
 	for {
-		t.reset()
 		e.mu.Lock()
 		if e.conn.Load() != nil {
 			e.mu.Unlock()
@@ -136,21 +130,21 @@ func (e *engine) pollTurn(p *poll) ([]byte, error) {
 		closed, farewell := e.closed, e.farewell
 		probed := e.probed
 		e.farewell = nil
-		e.collect(t)
+		var sockets []*Socket
+		frames, sockets = e.collect(frames[:0], few[:0])
 		e.mu.Unlock()
 		if !closed {
-			if err := e.pull(t, limit-len(body)); err != nil {
+			var err error
+			if frames, err = e.pull(frames, sockets, limit-len(body)); err != nil {
 				e.fault(err)
 				return body, err
 			}
 		}
-		frames := 0
-		for _, f := range t.frames {
-			frames++
+		for _, f := range frames {
 			body = appendPayload(body, f)
 		}
-		if frames > 0 {
-			e.server.config.Observer.Sent(frames, len(body))
+		if len(frames) > 0 {
+			e.server.config.Observer.Sent(len(frames), len(body))
 		}
 		switch {
 		case closed:
@@ -163,11 +157,11 @@ func (e *engine) pollTurn(p *poll) ([]byte, error) {
 			body = append(body, farewell...)
 			e.server.remove(e)
 			return body, nil
-		case len(body) > 0 && (frames == 0 || len(body) >= limit):
+		case len(body) > 0 && (len(frames) == 0 || len(body) >= limit):
 			return body, nil
-		case frames == 0 && probed && !p.late:
+		case len(frames) == 0 && probed && !p.late:
 			return noop, nil
-		case frames == 0:
+		case len(frames) == 0:
 			return nil, nil
 		}
 	}

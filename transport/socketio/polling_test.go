@@ -181,7 +181,7 @@ func Test_cancelled_get_closes_the_session(t *testing.T) {
 
 func Test_post_of_exactly_the_limit_is_taken_and_one_more_byte_is_413(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		echoing(t, Config{MaxPayload: 1000}, func(t *testing.T, r *rig) {
+		echoing(t, Config{Config: wsframe.Config{MaxPayload: 1000}}, func(t *testing.T, r *rig) {
 			sid := r.open()
 			r.wantPost(sid, "4"+strings.Repeat("x", 999))
 			r.get(sid)
@@ -287,7 +287,7 @@ func Test_source_is_asked_only_while_a_get_is_pending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &backlog{}
 		a := newAccept(Session{Source: source, SID: "s"})
-		serving(t, Config{MaxPayload: 1000}, func(s *Server) { s.Of("/", a) }, func(t *testing.T, r *rig) {
+		serving(t, Config{Config: wsframe.Config{MaxPayload: 1000}}, func(s *Server) { s.Of("/", a) }, func(t *testing.T, r *rig) {
 			sid := r.open()
 			r.wantPost(sid, "40")
 			r.wantGet(sid, `40{"sid":"s"}`)

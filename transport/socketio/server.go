@@ -36,15 +36,11 @@ func New(c Config) (*Server, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	var deflater *wsframe.Deflater
-	if c.CompressFrom > 0 {
-		deflater = wsframe.NewDeflater(c.CompressFrom)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
 		config:     c,
 		namespaces: map[string]Namespace{},
-		deflater:   deflater,
+		deflater:   c.Deflater(),
 		ctx:        ctx,
 		cancel:     cancel,
 		sessions:   map[string]*engine{},
@@ -245,12 +241,7 @@ func isUpgrade(r *http.Request) bool {
 
 // wsOptions are those of the session's WebSocket.
 func (e *engine) wsOptions() wsframe.Options {
-	c := &e.server.config
-	return wsframe.Options{
-		ReadLimit:    int64(c.MaxPayload),
-		SendBuffer:   c.SendBuffer,
-		WriteTimeout: c.WriteTimeout,
-		OnFrames:     e.allowFrames,
-		Deflater:     e.server.deflater,
-	}
+	o := e.server.config.Options()
+	o.OnFrames, o.Deflater = e.allowFrames, e.server.deflater
+	return o
 }

@@ -123,7 +123,7 @@ func (s *Socket) Disconnect(all bool) {
 	for _, each := range ended {
 		if each.state == socketConnected {
 			o := outgoing{kind: packetDisconnect, namespace: each.namespace}
-			fits = e.queue(o.append(nil)) && fits
+			fits = e.lane.Put(o.append(nil), &e.server.config.Config) && fits
 		}
 		e.detach(each)
 	}

@@ -21,7 +21,7 @@ func (e *engine) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	closed := e.closed
 	if !closed {
 		e.conn.Store(conn)
-		e.queue(openFrame(e.openData(WebSocket)))
+		e.lane.Put(openFrame(e.openData(WebSocket)), &e.server.config.Config)
 	}
 	e.mu.Unlock()
 	// It is started before it is read from: what its first packet brings about
@@ -53,7 +53,7 @@ func (e *engine) readWebSocket(conn *wsframe.Conn) {
 		e.close(TransportError)
 	}
 	conn.Abort() // lets a flusher that is blocked go
-	e.retire()
+	e.flusher.Retire()
 	conn.Close()
 }
 

@@ -35,12 +35,14 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, addr string, logger *slog.Logger) error {
 	config := socketio.Config{
-		Path:         "/engine.io/",
-		PingInterval: 300 * time.Millisecond,
-		PingTimeout:  200 * time.Millisecond,
-		MaxPayload:   1_000_000,
-		AllowOrigin:  func(*http.Request, string) bool { return true },
-		Logger:       logger,
+		Path: "/engine.io/",
+		Config: wsframe.Config{
+			PingInterval: 300 * time.Millisecond,
+			PingTimeout:  200 * time.Millisecond,
+			MaxPayload:   1_000_000,
+			AllowOrigin:  func(*http.Request, string) bool { return true },
+			Logger:       logger,
+		},
 	}
 	echo, err := socketio.NewEngine(config, sendBack)
 	if err != nil {
