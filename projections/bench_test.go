@@ -78,7 +78,7 @@ func BenchmarkFold(b *testing.B) {
 					}
 					after += uint64(len(commits))
 				}
-				if err := in.close(true); err != nil {
+				if err := in.file.shut(); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -145,39 +145,20 @@ func BenchmarkQuery(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen opens what was folded of a log of a million events, after a
-// clean stop and after a kill.
+// BenchmarkOpen opens what was folded of a log of a million events.
 func BenchmarkOpen(b *testing.B) {
 	log := history(b, 64, 500, 1_000_000)
 	dir := b.TempDir()
 	r := run(b, config(dir, log))
 	r.wait(log.Head())
 	r.close()
-	b.Run("sealed", func(b *testing.B) {
-		for b.Loop() {
-			r := run(b, config(dir, log))
-			r.wait(log.Head())
-			b.StopTimer()
-			r.close()
-			b.StartTimer()
-		}
-	})
-	b.Run("unsealed", func(b *testing.B) {
-		for b.Loop() {
-			b.StopTimer()
-			for _, r := range r.runners {
-				if _, err := unseal(filepath.Join(r.config.Dir, r.fileName(0))); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.StartTimer()
-			r := run(b, config(dir, log))
-			r.wait(log.Head())
-			b.StopTimer()
-			r.close()
-			b.StartTimer()
-		}
-	})
+	for b.Loop() {
+		r := run(b, config(dir, log))
+		r.wait(log.Head())
+		b.StopTimer()
+		r.close()
+		b.StartTimer()
+	}
 }
 
 // BenchmarkReadYourWrite appends one commit and asks for its product as soon as

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -64,8 +65,10 @@ func (s *Set) Branch(ctx context.Context, branchID string) (Branch, domain.Posit
 }
 
 // LoadBranch gives the write-side state of a branch's stream and the version
-// of the last commit in it, 0 and a new state for a branch that isn't there.
-// The caller owns the state and reads the stream on from that version.
+// of the last commit in it: 0 and a new state for a branch that isn't there, or
+// if the projection is unavailable or its file damaged. The caller owns the
+// state and reads the stream on from that version, which gives the same state
+// wherever it begins.
 func (s *Set) LoadBranch(ctx context.Context, stream string) (domain.State, uint64, error) {
 	id, ok := strings.CutPrefix(stream, branchPrefix)
 	if !ok {
@@ -98,6 +101,9 @@ func (s *Set) LoadBranch(ctx context.Context, stream string) (domain.State, uint
 			return nil
 		}, "SELECT kind, id, state FROM parts WHERE branch = ?", id)
 	})
+	if errors.Is(err, ErrUnavailable) {
+		return domain.NewBranch(id), 0, nil
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("load %q: %w", stream, err)
 	}

@@ -9,6 +9,13 @@
 // thrown away and folded again. Meanwhile queries see what has been folded so
 // far, each answer with its position, and Unready says so.
 //
+// Every page of every file has a checksum, which is compared at each read: a
+// changed bit is not served, nor decided upon. So there is nothing to check
+// before a file serves, however large it is; once a projection is live, and at
+// each digest from then on, all its rows are read in the background, so that
+// damage is found where nobody asks, too. A log that is damaged, or has lost its
+// end, is no reason to throw a file away.
+//
 // A rebuild folds into the next generation's file beside the one that serves and
 // is swapped in when it has caught up; nobody sees an error, or time go back. A
 // new version of a fold is rebuilt so at the start, and until it is done the old

@@ -3,6 +3,7 @@ package projections
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -51,29 +52,21 @@ func TestDamagedFilesAreFoldedAgain(t *testing.T) {
 			write(t, path, raw)
 		},
 		"truncated": func(t *testing.T, path string) { write(t, path, read(t, path)[:5000]) },
-		"truncated_without_a_seal": func(t *testing.T, path string) {
-			write(t, path, read(t, path)[:5000])
-			remove(t, sealName(path))
-		},
-		"pages_of_rubbish_without_a_seal": func(t *testing.T, path string) {
+		"pages_of_rubbish": func(t *testing.T, path string) {
 			raw := read(t, path)
 			for i := 4096; i < len(raw); i++ {
 				raw[i] ^= 0x5a
 			}
 			write(t, path, raw)
-			remove(t, sealName(path))
 		},
 		"not_a_database": func(t *testing.T, path string) {
 			write(t, path, []byte(strings.Repeat("no database. ", 1000)))
-			remove(t, sealName(path))
 		},
 		"empty": func(t *testing.T, path string) {
 			write(t, path, nil)
-			remove(t, sealName(path))
 		},
 		"gone": func(t *testing.T, path string) { remove(t, path) },
 		"another_schema": func(t *testing.T, path string) {
-			remove(t, sealName(path))
 			c, err := connect(path)
 			if err != nil {
 				t.Fatal(err)
@@ -104,12 +97,118 @@ func TestDamagedFilesAreFoldedAgain(t *testing.T) {
 			c := config(dir, shop.log)
 			c.Logger = slog.New(slog.NewTextHandler(said, nil))
 			r = run(t, c)
+			r.mended()
 			r.settle(shop.log)
 			compare(t, r.digests(), want)
 			if name != "empty" && !strings.Contains(said.String(), "projection=inventory") {
 				t.Errorf("the log says %q, want a line on the inventory's file", said)
 			}
 		})
+	}
+}
+
+// mended returns when every row of every projection can be read.
+func (r *running) mended() {
+	r.t.Helper()
+	for _, name := range r.Names() {
+		for {
+			_, _, err := r.Digest(context.Background(), name)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, ErrUnavailable) {
+				r.t.Fatalf("digest of %s: %v, want ErrUnavailable until it is mended", name, err)
+			}
+			// Answered once the goroutine that folds has come to it.
+			if err := r.byName[name].ask(context.Background(), func(context.Context) error { return nil }); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A flipped bit in any page of any projection is found, with nobody asking for
+// what is in that page: what is read from it is not served, and the projection
+// is what the log says again.
+func TestAFlippedBitIsFoundInEveryProjection(t *testing.T) {
+	shop := newShop(t)
+	shop.trade(rand.New(rand.NewPCG(94, 1)), 500)
+	shop.notify("notifications:u1", "Till 3", "")
+	dir := t.TempDir()
+	r := run(t, config(dir, shop.log))
+	r.settle(shop.log)
+	want, paths := r.digests(), map[string]string{}
+	for _, name := range r.Names() {
+		paths[name] = r.path(name)
+	}
+	r.close()
+	random := rand.New(rand.NewPCG(94, 2))
+	for _, path := range paths {
+		raw := read(t, path)
+		c, err := connect(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// In a page of a table: an index may not be read at all.
+		root := int64(0)
+		if _, err := c.one(t.Context(), func(r row) error { root = r.int(0); return nil }, "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'local_%' AND name NOT LIKE 'epochs' ORDER BY rootpage DESC LIMIT 1"); err != nil || root < 2 {
+			t.Fatalf("root page %d of %s: %v", root, path, err)
+		}
+		if err := c.close(); err != nil {
+			t.Fatal(err)
+		}
+		raw[(root-1)*pageSize+random.Int64N(pageSize-pageTail)] ^= 1 << random.IntN(8)
+		write(t, path, raw)
+	}
+	failed := make(chan string, 1000)
+	c := config(dir, shop.log)
+	c.Observe.Failed = func(projection string, _ error) { failed <- projection }
+	said := &lines{}
+	c.Logger = slog.New(slog.NewTextHandler(said, nil))
+	r = run(t, c)
+	found := map[string]bool{Users: true} // it is read at the start
+	for len(found) < len(r.Names()) {
+		found[<-failed] = true
+	}
+	r.mended()
+	r.settle(shop.log)
+	compare(t, r.digests(), want)
+	if n := strings.Count(said.String(), "projection file is damaged"); n != len(r.Names()) {
+		t.Errorf("%d files were said to be damaged, want %d:\n%s", n, len(r.Names()), said)
+	}
+}
+
+// A changed value is not decided upon: the state of a branch is then read from
+// the log.
+func TestABranchIsNotLoadedFromADamagedPage(t *testing.T) {
+	shop := newShop(t)
+	shop.open("b1")
+	shop.product("b1", "p1", 10, 5)
+	dir := t.TempDir()
+	r := run(t, config(dir, shop.log))
+	r.settle(shop.log)
+	path := r.path(Branches)
+	r.close()
+	raw := read(t, path)
+	at := bytes.Index(raw, []byte(`"stock":10`))
+	if at < 0 {
+		t.Fatal("no such value in the file")
+	}
+	raw[at+len(`"stock":`)] = '5'
+	write(t, path, raw)
+
+	s, err := Open(t.Context(), config(dir, shop.log)) // nothing is folded
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	state, version, err := s.LoadBranch(t.Context(), domain.StreamOfBranch("b1"))
+	if b, ok := state.(*domain.Branch); !ok || err != nil || version != 0 || len(b.Products) != 0 {
+		t.Errorf("got version %d of %+v, %v; want to be told to read the log from its beginning", version, state, err)
 	}
 }
 
@@ -153,6 +252,27 @@ func TestFilesOfAnotherLogAreFoldedAgain(t *testing.T) {
 	fresh := run(t, config(t.TempDir(), second.log))
 	fresh.settle(second.log)
 	compare(t, got, fresh.digests())
+}
+
+// What was folded of a log that has lost its end since is kept: it is the log
+// that is wrong.
+func TestALogThatHasLostItsEndIsSaidToBeCorrupt(t *testing.T) {
+	shop := newShop(t)
+	shop.trade(rand.New(rand.NewPCG(95, 1)), 100)
+	c := config(t.TempDir(), shop.log)
+	r := run(t, c)
+	r.settle(shop.log)
+	path := r.path(Inventory)
+	r.close()
+	short := newShop(t)
+	short.trade(rand.New(rand.NewPCG(95, 1)), 50)
+	c.Log, c.Append = short.log, short.log
+	if _, err := Open(t.Context(), c); !errors.Is(err, domain.ErrCorrupt) || !strings.Contains(err.Error(), path) {
+		t.Errorf("open: %v, want ErrCorrupt that names %s", err, path)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the file is gone: %v", err)
+	}
 }
 
 // A query that meets damage has the file folded again while the node runs.

@@ -81,14 +81,15 @@ func (e epochs) at(key int64) domain.Position {
 }
 
 // openFile opens a projection's file, making it if it isn't there: beside says
-// whether a new one is built beside another. An error for which damaged is true,
-// or that wraps errStale, means that it must be thrown away (discard).
+// whether a new one is built beside another. An error for which damaged is true
+// means that it must be thrown away (discard).
 //
 // Without a schema the file must be there, and is one of another version.
 func openFile(path, schema string, beside bool) (*file, error) {
-	sound, err := unseal(path)
-	if err != nil {
-		return nil, err
+	if schema != "" {
+		if err := createFile(path); err != nil {
+			return nil, err
+		}
 	}
 	writer, err := connect(path, writerSettings...)
 	if err != nil {
@@ -98,16 +99,17 @@ func openFile(path, schema string, beside bool) (*file, error) {
 	for range maxReaders {
 		f.readers <- nil
 	}
-	if err := f.prepare(schema, sound); err != nil {
+	if err := f.prepare(schema); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), writer.close())
 	}
 	return f, nil
 }
 
-// errStale is wrapped by errors about a file that is sound but useless.
+// errStale is wrapped by errors about a file whose pages are sound, and which is
+// useless all the same. damaged is true for it.
 var errStale = errors.New("not a usable projection file")
 
-func (f *file) prepare(schema string, sound bool) error {
+func (f *file) prepare(schema string) error {
 	tables, mark := int64(0), int64(0)
 	_, err := f.writer.one(context.Background(), func(r row) error {
 		tables, mark = r.int(0), r.int(1)
@@ -130,10 +132,6 @@ func (f *file) prepare(schema string, sound bool) error {
 		}
 	case mark != want && schema != "":
 		return fmt.Errorf("%w: its schema is another", errStale)
-	case !sound:
-		if err := f.check(); err != nil {
-			return err
-		}
 	}
 	boot := ""
 	if _, err := f.writer.one(context.Background(), func(r row) error {
@@ -143,7 +141,7 @@ func (f *file) prepare(schema string, sound bool) error {
 		return fmt.Errorf("%w: %w", errStale, err)
 	}
 	if f.beside {
-		if boot != "" && boot != bootID() && !sound {
+		if boot != "" && boot != bootID() {
 			return fmt.Errorf("%w: it is half-built, and the machine went down meanwhile", errStale)
 		}
 		if err := f.hasten(); err != nil {
@@ -231,23 +229,6 @@ func (f *file) loadEpochs() error {
 		return fmt.Errorf("%w: %w", errStale, err)
 	}
 	f.epochs.Store(&known)
-	return nil
-}
-
-// check looks for damage that SQLite can see. What it can't see, a changed
-// byte within a value, the seal of a clean stop shows.
-func (f *file) check() error {
-	verdict := ""
-	_, err := f.writer.one(context.Background(), func(r row) error {
-		verdict = r.text(0)
-		return nil
-	}, "PRAGMA quick_check(1)")
-	if err != nil {
-		return err
-	}
-	if verdict != "ok" {
-		return fmt.Errorf("%w: quick_check says %q", errStale, verdict)
-	}
 	return nil
 }
 
@@ -398,7 +379,7 @@ func (v *snapshot) release() error {
 }
 
 // shut waits for those that look at the file and closes it; nobody may come to
-// look any more. Who is sure that the file is sound seals it.
+// look any more.
 func (f *file) shut() error {
 	f.views.Wait()
 	errs := []error{f.rollback()}

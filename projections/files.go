@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -153,9 +154,7 @@ func (r *runner) pick(building string) (serve, half *instance, err error) {
 		return half, nil, nil
 	}
 	path := filepath.Join(r.config.Dir, r.fileName(0))
-	if _, err := os.Stat(sealName(path)); err == nil {
-		r.logger.Warn("projection file is gone; folding a new one from the log", "file", filepath.Base(path))
-	}
+	r.logger.Info("folding a new projection file from the log", "file", filepath.Base(path))
 	if err := discard(path); err != nil {
 		return nil, nil, fmt.Errorf("throw what is left of %s away: %w", path, err)
 	}
@@ -173,7 +172,7 @@ func (r *runner) pick(building string) (serve, half *instance, err error) {
 // thrown away.
 func (r *runner) openSound(path string, gen int) (*instance, error) {
 	in, err := openInstance(r.definition, &r.config, r.logger, path, gen, false)
-	if err != nil && (damaged(err) || errors.Is(err, errStale)) {
+	if damaged(err) {
 		r.logger.Warn("projection file is no good; folding a new one from the log", "file", filepath.Base(path), "reason", err)
 		if err := discard(path); err != nil {
 			return nil, fmt.Errorf("throw %s away: %w", path, err)
@@ -227,6 +226,17 @@ func (r *runner) dropOld(keep ...string) error {
 	for _, f := range files {
 		if !slices.Contains(keep, f.path) {
 			errs = append(errs, discard(f.path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// discard deletes a projection's file and what belongs to it.
+func discard(path string) error {
+	var errs []error
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -40,8 +40,7 @@ type instance struct {
 }
 
 // openInstance opens a file, makes it if it isn't there, and starts its fold.
-// An error for which damaged is true, or that wraps errStale, means that the
-// file must be thrown away.
+// An error for which damaged is true means that the file must be thrown away.
 func openInstance(d definition, c *Config, logger *slog.Logger, path string, gen int, beside bool) (*instance, error) {
 	f, err := openFile(path, d.schema, beside)
 	if err != nil {
@@ -63,8 +62,15 @@ func (in *instance) start() (err error) {
 	}
 	in.through = in.written
 	if in.written.Seq > 0 {
-		if unknown := in.config.Log.Check(in.written); unknown != nil {
-			return fmt.Errorf("%w: position %s: %w", errStale, in.written, unknown)
+		head := in.config.Log.Head()
+		switch err := in.config.Log.Check(in.written); {
+		case in.written.Epoch == head.Epoch && in.written.Seq > head.Seq:
+			// Not the file's fault: it has seen what the log had promised.
+			return fmt.Errorf("%w: it ends at %s, and %s has folded it up to %s: the log has lost its end", domain.ErrCorrupt, head, in.file.path, in.written)
+		case errors.Is(err, domain.ErrUnknownPosition), errors.Is(err, domain.ErrTrimmed):
+			return fmt.Errorf("%w: position %s: %w", errStale, in.written, err)
+		case err != nil:
+			return fmt.Errorf("look for position %s in the log: %w", in.written, err)
 		}
 	}
 	if err := in.parking.load(in.file.writer); err != nil {
@@ -233,12 +239,4 @@ func gapless(after uint64, commits []*domain.Commit) error {
 		}
 	}
 	return nil
-}
-
-// close closes the file, and seals it if it is known to be sound.
-func (in *instance) close(sound bool) error {
-	if err := in.file.shut(); err != nil || !sound {
-		return err
-	}
-	return seal(in.file.path)
 }

@@ -23,8 +23,11 @@ const (
 	// where a digest takes long, at multiples of its double, and so on.
 	noteStep = 10_000
 	// noteEvery is the time after which one is taken wherever the projection
-	// is, if it has moved.
+	// is, if it has moved. The first is taken as soon as the projection is live:
+	// it reads every row, and so finds a page that is damaged.
 	noteEvery = 5 * time.Minute
+	// noteTick is how often it is looked whether one is due.
+	noteTick = time.Second
 	// noteShare is the least time between two digests by the time one takes.
 	noteShare = 50
 	// maxNotes is the number of digests kept; their file is cut to it at
@@ -49,7 +52,7 @@ type notes struct {
 
 	mu   sync.Mutex // guards list, at, cost, lines
 	list []NotedDigest
-	at   time.Time     // of the last
+	at   time.Time     // of the last of this process, or of the last try
 	cost time.Duration // what the last took
 	// lines is the number of lines in the file.
 	lines int
@@ -95,10 +98,9 @@ func (n *notes) load(log domain.Follower) error {
 }
 
 // add notes a digest.
-func (n *notes) add(pos domain.Position, digest string, at time.Time) error {
+func (n *notes) add(pos domain.Position, digest string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.at = at
 	if k := len(n.list); k > 0 && !pos.After(n.list[k-1].Position) {
 		return nil
 	}
@@ -155,7 +157,7 @@ func (n *notes) cut(in *instance, live bool) int {
 func (n *notes) took(took time.Duration, now time.Time) {
 	n.mu.Lock()
 	since := now.Sub(n.at)
-	n.cost = took
+	n.cost, n.at = took, now
 	n.mu.Unlock()
 	switch step := n.step.Load(); {
 	case took*noteShare > since && step < 1<<40:
@@ -165,12 +167,16 @@ func (n *notes) took(took time.Duration, now time.Time) {
 	}
 }
 
-// dear reports whether it is too early for another digest, by what the last
-// took.
-func (n *notes) dear(now time.Time) bool {
+// due reports whether it is time for a digest wherever the projection is, by
+// when the last was taken and what it took.
+func (n *notes) due(pos domain.Position, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cost*noteShare > now.Sub(n.at)
+	if n.at.IsZero() {
+		return true
+	}
+	k := len(n.list)
+	return now.Sub(n.at) >= max(noteEvery, n.cost*noteShare) && (k == 0 || pos.After(n.list[k-1].Position))
 }
 
 // noteTask is a snapshot whose digest is to be noted.
@@ -211,16 +217,25 @@ func (t noteTask) drop() {
 	}
 }
 
-// do works the digest out and notes it.
+// do works the digest out and notes it, unless something is parked: then it is
+// none of what the log comes to.
 func (t noteTask) do(ctx context.Context) {
 	defer t.drop()
 	now := t.r.config.Now
 	started := now()
 	digest, err := t.v.digest(ctx, rest(ctx))
+	t.r.notes.took(now().Sub(started), now())
+	parked := int64(0)
 	if err == nil {
-		t.r.notes.took(now().Sub(started), now())
-		err = t.r.notes.add(t.v.pos, digest, now())
+		parked, err = t.v.parked(ctx)
+	}
+	if err == nil && parked == 0 {
+		err = t.r.notes.add(t.v.pos, digest)
 		t.r.config.step(t.r.name, stepNoted)
+	}
+	if damaged(err) {
+		t.r.progress.damage(t.v.file, err)
+		return
 	}
 	if err != nil && ctx.Err() == nil {
 		t.r.logger.Warn("note a digest", "error", err)
@@ -237,10 +252,9 @@ func rest(ctx context.Context) func() {
 	}
 }
 
-// noteNow notes the digest of a live projection wherever it is, if it has moved
-// since the last.
+// noteNow notes the digest of a live projection wherever it is, if one is due.
 func (r *runner) noteNow(ctx context.Context) {
-	if last := r.notes.last(); !r.progress.isLive() || r.notes.dear(r.config.Now()) || last != nil && !r.progress.position().After(last.Position) {
+	if !r.progress.isLive() || !r.notes.due(r.progress.position(), r.config.Now()) {
 		return
 	}
 	f, err := r.look()
@@ -253,10 +267,6 @@ func (r *runner) noteNow(ctx context.Context) {
 		return
 	}
 	t := noteTask{r, v}
-	if parked, err := v.parked(ctx); err != nil || parked > 0 {
-		t.drop()
-		return
-	}
 	t.do(ctx)
 }
 
@@ -272,7 +282,7 @@ func (v *snapshot) parked(ctx context.Context) (n int64, err error) {
 // noteDigests notes digests until ctx ends, and lets go of what comes until
 // done is closed.
 func (s *Set) noteDigests(ctx context.Context, done <-chan struct{}) {
-	tick := time.NewTicker(noteEvery)
+	tick := time.NewTicker(noteTick)
 	defer tick.Stop()
 	for {
 		select {

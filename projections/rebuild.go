@@ -145,7 +145,7 @@ func (r *rebuilds) close() error {
 	}
 	half := r.job.half
 	r.job.half = nil
-	return half.close(true)
+	return half.file.shut()
 }
 
 // stop cancels the job under way.
@@ -291,10 +291,10 @@ func (r *runner) build(ctx context.Context, j *job) error {
 		}
 		switch {
 		case ctx.Err() != nil && !r.wasCancelled(j): // the process ends
-			return errors.Join(err, b.close(true))
+			return errors.Join(err, b.file.shut())
 		case ctx.Err() != nil, errors.Is(err, domain.ErrUnknownEvent):
 			return errors.Join(err, b.file.shut(), discard(b.file.path))
-		case damaged(err) || errors.Is(err, errStale):
+		case damaged(err):
 			r.logger.Warn("half-built file is damaged; from the beginning", "error", err)
 			_ = b.file.shut()
 			if err := discard(b.file.path); err != nil {

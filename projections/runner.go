@@ -87,7 +87,12 @@ func (r *runner) open() error {
 	if half != nil || r.frozen() {
 		r.rebuilds.begin(r.newJob(false, half))
 	}
-	return r.serving()
+	if err := r.serving(); !damaged(err) {
+		return err
+	} else if lost := r.lose(err); lost != nil {
+		return lost
+	}
+	return r.open()
 }
 
 // put makes an instance the one that serves, and returns the one before.
@@ -109,8 +114,9 @@ func (r *runner) serving() error {
 	return nil
 }
 
-// lose throws the file away; open makes a new one.
-func (r *runner) lose() error {
+// lose throws the file away, which is damaged; open makes a new one.
+func (r *runner) lose(cause error) error {
+	r.logger.Warn("projection file is damaged; folding a new one from the log", "error", cause)
 	in := r.put(nil)
 	if in == nil {
 		return nil
@@ -127,7 +133,7 @@ func (r *runner) close() error {
 	if in == nil {
 		return err
 	}
-	return errors.Join(err, in.close(in.fold != nil && r.progress.damageSeen(in.file) == nil))
+	return errors.Join(err, in.file.shut())
 }
 
 // look takes the file that serves; call its views.Done after use.
@@ -149,7 +155,7 @@ func (r *runner) view(ctx context.Context, fn func(*snapshot) error) (domain.Pos
 	}
 	defer f.views.Done()
 	p, err := f.view(ctx, fn)
-	if err != nil && damaged(err) {
+	if damaged(err) {
 		r.progress.damage(f, err)
 		return p, fmt.Errorf("%s: %w: %w", r.name, ErrUnavailable, err)
 	}
@@ -185,9 +191,8 @@ func (r *runner) run(ctx context.Context) {
 			r.progress.stop()
 			r.pause(ctx, 0)
 			continue
-		case damaged(err) || errors.Is(err, errStale):
-			r.logger.Warn("projection file is damaged; folding a new one from the log", "error", err)
-			if err := r.lose(); err != nil {
+		case damaged(err):
+			if err := r.lose(err); err != nil {
 				r.logger.Error("throw the damaged file away", "error", err)
 			}
 		default:

@@ -66,7 +66,7 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 	}
 	errs := make([]error, len(s.runners))
 	var wg sync.WaitGroup
-	for i, r := range s.runners { // in parallel: a check reads all of a file
+	for i, r := range s.runners {
 		wg.Go(func() {
 			if errs[i] = ctx.Err(); errs[i] == nil {
 				errs[i] = errors.Join(r.notes.load(c.Log), r.open())

@@ -23,9 +23,13 @@ type conn struct {
 	args   []driver.NamedValue // reused by every call
 }
 
-// connect opens a connection; settings are PRAGMAs, "name(value)".
+// connect opens a connection to a file that is there; settings are PRAGMAs,
+// "name(value)".
 func connect(file string, settings ...string) (*conn, error) {
-	query := url.Values{"_pragma": settings}
+	if err := pageVFS(); err != nil {
+		return nil, err
+	}
+	query := url.Values{"_pragma": settings, "vfs": {vfsName}, "mode": {"rw"}}
 	dc, err := (&sqlite.Driver{}).Open("file:" + (&url.URL{Path: file}).EscapedPath() + "?" + query.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
@@ -151,17 +155,22 @@ func flag(b bool) int64 {
 }
 
 // damaged reports whether an error means that a projection's file is not, or no
-// longer, a sound database. Damage in the log, which may be a SQLite file, too,
-// is none: with the log damaged, the file is all that there is.
+// longer, a sound one of this log. Damage in the log, which may be a SQLite
+// file, too, is none: with the log damaged, the file is all that there is.
 func damaged(err error) bool {
 	if errors.Is(err, domain.ErrCorrupt) {
 		return false
+	}
+	if errors.Is(err, errStale) {
+		return true
 	}
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return false
 	}
-	switch e.Code() & 0xff {
+	switch code := e.Code(); code & 0xff {
+	case sqlite3.SQLITE_IOERR:
+		return code == sqlite3.SQLITE_IOERR_DATA // a page's checksum
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT:
 		return true
 	}
