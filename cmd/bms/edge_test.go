@@ -46,10 +46,11 @@ func (b *lockedBuffer) String() string {
 	return b.Buffer.String()
 }
 
-func startEdgeNode(t *testing.T) *edgeNode {
+func startEdgeNode(t *testing.T, more ...string) *edgeNode {
 	t.Helper()
 	flags, cfg := serveFlags()
-	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", t.TempDir(), "--jwt-secret", testSecret, "--cors-origins", "https://app.example.com"}); err != nil {
+	args := append([]string{"--addr", "127.0.0.1:0", "--data", t.TempDir(), "--jwt-secret", testSecret, "--cors-origins", "https://app.example.com"}, more...)
+	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	n := &edgeNode{t: t, lines: &lockedBuffer{}}

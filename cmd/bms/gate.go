@@ -7,7 +7,6 @@ import (
 
 	"bms/domain"
 	"bms/projections"
-	"bms/transport/httpapi"
 )
 
 // gateTime bounds how long a request waits for a node that starts.
@@ -22,7 +21,7 @@ func (a *App) gate(next http.Handler) http.Handler {
 			ctx, cancel := context.WithTimeout(r.Context(), gateTime)
 			defer cancel()
 			if err := a.projections.WaitFor(ctx, projections.Users, a.found); err != nil {
-				httpapi.WriteProblem(w, domain.Reject(domain.CodeOverloaded, "the node starts, and does not know its users yet; come back later"))
+				a.refuse(w, r, domain.Reject(domain.CodeOverloaded, "the node starts, and does not know its users yet; come back later"))
 				return
 			}
 			a.admits.Store(true)

@@ -44,6 +44,7 @@ func (a *App) listen(ctx context.Context) error {
 
 func (a *App) openTelemetry(ctx context.Context) (err error) {
 	a.metrics = telemetry.NewMetrics()
+	a.refusals = newRefusals(a.metrics, a.logger, a.now)
 	if a.tracing, err = telemetry.NewTracing(ctx, a.logger, version()); err != nil {
 		return err
 	}
@@ -167,7 +168,7 @@ func (a *App) openSockets(context.Context) (err error) {
 func (a *App) openHTTP(context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
 		Commands: a.do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
-		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request,
+		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request, Refused: a.refusals.request,
 		Tracing: a.tracing.Provider, Durability: a.log.Durability(),
 		AllowOrigin: a.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,
 		Version: version(), Logger: a.logger, Now: a.now,
@@ -179,7 +180,9 @@ func (a *App) openHTTP(context.Context) error {
 	mux := http.NewServeMux()
 	a.sockets.mount(mux)
 	mux.Handle("/", api)
-	a.server = httpapi.NewServer(failingHandler(a.gate(mux)), a.logger)
+	a.server = httpapi.NewServer(httpapi.ServerConfig{
+		Handler: failingHandler(a.gate(mux)), TrustedProxies: a.cfg.proxies, Refused: a.refusals.request, Logger: a.logger,
+	})
 	a.closeWith(a.server.Close)
 	return nil
 }

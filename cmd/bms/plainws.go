@@ -40,7 +40,7 @@ func (s *sockets) newPlain(a *App) (*plainws.Server, error) {
 	return plainws.New(plainws.Config{
 		Config: s.wsConfig(a), Refuse: refusePlain,
 		Observer: plainws.Observer{
-			Refused: func(reason string) { s.refusals.note(telemetry.ProtocolWebSocket, reason) },
+			Refused: func(reason string) { s.refusals.connection(telemetry.ProtocolWebSocket, reason) },
 			Closed: func(code websocket.StatusCode, reason string) {
 				if reason != plainws.ReasonTransportClose { // by the client
 					a.metrics.Closed(int(code))
@@ -55,7 +55,7 @@ func (s *sockets) plain(namespace string) http.Handler {
 	return s.plainServer.Endpoint(plainws.HandlerFunc(func(ctx context.Context, c *plainws.Conn, r *http.Request) (plainws.Session, error) {
 		session, err := s.connectPlain(ctx, c, r, namespace)
 		if err != nil {
-			s.refusals.noteError(telemetry.ProtocolWebSocket, err)
+			s.refusals.connectionError(telemetry.ProtocolWebSocket, err)
 		}
 		return session, err
 	}))

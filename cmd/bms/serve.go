@@ -55,6 +55,7 @@ type App struct {
 	followUps   *followUps
 	sockets     *sockets
 	metrics     *telemetry.Metrics
+	refusals    *refusals
 	tracing     *telemetry.Tracing
 	spans       *telemetry.Spans // nil: none
 	listener    net.Listener

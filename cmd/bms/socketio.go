@@ -18,7 +18,7 @@ func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 		Observer: socketio.Observer{
 			Refused: func(reason string) {
 				if reason != "connect refused" { // counted by its code
-					s.refusals.note(telemetry.ProtocolSocketIO, reason)
+					s.refusals.connection(telemetry.ProtocolSocketIO, reason)
 				}
 			},
 			Closed: func(transport socketio.Transport, reason socketio.Reason) {
@@ -33,7 +33,7 @@ func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 		server.Of(ns, socketio.NamespaceFunc(func(ctx context.Context, sock *socketio.Socket, h socketio.Handshake) (socketio.Session, error) {
 			session, err := s.connectSocketIO(ctx, sock, h, i)
 			if err != nil {
-				s.refusals.noteError(telemetry.ProtocolSocketIO, err)
+				s.refusals.connectionError(telemetry.ProtocolSocketIO, err)
 				return socketio.Session{}, connectError(err)
 			}
 			return session, nil

@@ -43,7 +43,7 @@ type sockets struct {
 	ids          *sessionIDs
 	sessions     *sessions.Store
 	admission    *admission
-	refusals     *socketRefusals
+	refusals     *refusals
 	log          *eventlog.Log
 	verifier     *auth.Verifier
 	projections  *projections.Set
@@ -69,7 +69,7 @@ func newSockets(a *App) (*sockets, error) {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
 	s := &sockets{
-		ids: ids, sessions: store, admission: newAdmission(a.limiter), refusals: newSocketRefusals(a), log: a.log, verifier: a.verifier, projections: a.projections,
+		ids: ids, sessions: store, admission: newAdmission(a.limiter), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
 		bus: a.bus, followUps: a.followUps, metrics: a.metrics, spans: a.spans, durability: a.log.Durability(), allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec

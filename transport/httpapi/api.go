@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -24,8 +23,6 @@ type api struct {
 	cfg    Config
 	mux    *http.ServeMux
 	tracer trace.Tracer // nil for none
-	// refusals logs what is refused.
-	refusals *refusals
 	// operating is held by who does something under an operator's key.
 	operating chan struct{}
 	// methods are the methods of the routes, for Allow.
@@ -43,7 +40,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	cfg.defaults()
 	a := &api{
-		cfg: cfg, mux: http.NewServeMux(), refusals: newRefusals(cfg.Logger), operating: make(chan struct{}, 1),
+		cfg: cfg, mux: http.NewServeMux(), operating: make(chan struct{}, 1),
 		methods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
 	}
 	if cfg.Tracing != nil {
@@ -70,11 +67,6 @@ func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h["Referrer-Policy"] = noReferrer
 	h["X-Frame-Options"] = deny
 	h["Cache-Control"] = noStore
-	if r.ContentLength != 0 {
-		// It holds, too, for a body that no handler reads: net/http waits for
-		// some of it before it lets a refusal go.
-		setReadDeadline(w, start.Add(a.cfg.BodyTimeout))
-	}
 	if a.cfg.AllowOrigin != nil && a.crossOrigin(w, r) {
 		return
 	}
@@ -199,23 +191,10 @@ func (w *recorder) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// largeAnswer is what may not fit into a socket's buffer at once.
-const largeAnswer = 64 << 10
-
-// writeBody writes an answer whole. The client of a large one has 30 seconds
-// to take it. A write that fails has lost its client, and there is nobody to
-// tell.
+// writeBody writes an answer whole. A write that fails has lost its client, and
+// there is nobody to tell.
 func writeBody(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	if len(body) < largeAnswer {
-		_, _ = w.Write(body)
-		return
-	}
-	control := http.NewResponseController(w)
-	deadline := control.SetWriteDeadline(time.Now().Add(30*time.Second)) == nil
 	_, _ = w.Write(body)
-	if deadline && errors.Is(control.Flush(), nil) {
-		_ = control.SetWriteDeadline(time.Time{})
-	}
 }

@@ -113,9 +113,12 @@ func getBuffer() *bytes.Buffer {
 	return buf
 }
 
+// largeBuffer is what is not kept, in bytes.
+const largeBuffer = 64 << 10
+
 // putBuffer gives a buffer back, unless it has grown large.
 func putBuffer(buf *bytes.Buffer) {
-	if buf.Cap() <= largeAnswer {
+	if buf.Cap() <= largeBuffer {
 		buffers.Put(buf)
 	}
 }
@@ -135,8 +138,8 @@ func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRou
 	return decodeBody(row.command, raw, row.bind(r))
 }
 
-// readBody reads a body of at most MaxBody bytes, by the deadline that ServeHTTP
-// has set. The type that the client gives it is not looked at: a body that isn't
+// readBody reads a body of at most MaxBody bytes, by the deadline that the
+// server has set. The type that the client gives it is not looked at: a body that isn't
 // the JSON of the schema is refused as such, and a token is nothing a browser
 // adds by itself.
 func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer) *domain.Rejection {
@@ -154,8 +157,10 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer
 	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, a.cfg.MaxBody))
 	switch {
 	case err == nil:
-		// The body is here: what its deadline guarded against is over.
-		setReadDeadline(w, time.Time{})
+		// The body is here: what its deadline guarded against is over. A
+		// connection without deadlines, as a test's recorder, has no slow
+		// clients.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		return nil
 	case errors.As(err, new(*http.MaxBytesError)):
 		return a.tooLarge()
@@ -165,12 +170,6 @@ func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer
 		w.Header().Set("Connection", "close")
 		return domain.Invalid(domain.FieldError{Field: "body", Message: "could not be read in time"})
 	}
-}
-
-// setReadDeadline bounds the wait for the client's bytes. A server that can't do
-// that (a test's recorder) has no slow clients.
-func setReadDeadline(w http.ResponseWriter, at time.Time) {
-	_ = http.NewResponseController(w).SetReadDeadline(at)
 }
 
 func (a *api) tooLarge() *domain.Rejection {

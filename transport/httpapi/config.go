@@ -43,9 +43,8 @@ type Config struct {
 	// Observe is told of each request: the route's pattern ("other" for
 	// none), the status, and how long it took. Nil means nobody.
 	Observe func(route string, status int, took time.Duration)
-	// Refused is told the code of each problem that was answered. Nil means
-	// nobody.
-	Refused func(code string)
+	// Refused is told of each problem that was answered. Nil means nobody.
+	Refused func(Refusal)
 	// Tracing makes a span per request of a sampled trace. Nil means none;
 	// trace context goes on to the log all the same.
 	Tracing trace.TracerProvider
@@ -58,9 +57,6 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// MaxBody bounds a request's body, in bytes. Zero value means 1 MB.
 	MaxBody int64
-	// BodyTimeout bounds how long a body may take to arrive. Zero value means
-	// 10 seconds.
-	BodyTimeout time.Duration
 	// CommandTimeout bounds the wait for a command's answer, whose outcome is
 	// unknown then. Zero value means 10 seconds.
 	CommandTimeout time.Duration
@@ -114,9 +110,6 @@ func (c *Config) defaults() {
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = 1_000_000
-	}
-	if c.BodyTimeout == 0 {
-		c.BodyTimeout = 10 * time.Second
 	}
 	if c.CommandTimeout == 0 {
 		c.CommandTimeout = 10 * time.Second

@@ -1,64 +1,53 @@
 package httpapi
 
 import (
-	"log/slog"
 	"net/http"
-	"sync"
-	"time"
+	"net/netip"
 
 	"bms/domain"
 )
 
-// refusals logs what is refused: at most one line a minute for each code and
-// status, so that a flood of bad requests is seen and floods nothing.
-type refusals struct {
-	logger *slog.Logger
+// codeBadHeader is the code of a [Refusal] of a request whose header was
+// malformed, too large, or not there in time; net/http has answered it, or
+// nobody.
+const codeBadHeader = "bad_header"
 
-	mu   sync.Mutex // guards last
-	last map[string]refusal
+// Refusal is a request that was answered with a problem, or with nothing.
+type Refusal struct {
+	// Code is the problem's.
+	Code string
+	// Expected is true of the answers that are the business's own, such as
+	// insufficient_stock or unknown_product.
+	Expected bool
+	// Method, Route and Client are for people to read. Route is the pattern
+	// that matched, "other" for none; it and Method are empty where the header
+	// was not read.
+	Method, Route, Client string
 }
 
-type refusal struct {
-	at     time.Time
-	silent int // refused since, without a line
+// RefusalOf describes the refusal of a request.
+func RefusalOf(r *http.Request, code string, trustedProxies []netip.Prefix) Refusal {
+	return Refusal{
+		Code: code, Expected: expected(code),
+		Method: shown(r.Method), Route: route(r), Client: ClientAddr(r, trustedProxies),
+	}
 }
 
-func newRefusals(logger *slog.Logger) *refusals {
-	return &refusals{logger: logger, last: map[string]refusal{}}
-}
-
-// note counts a refusal and logs it if it is time. The answers that are the
-// business's own, such as insufficient_stock or unknown_product, are none.
-func (f *refusals) note(r *http.Request, code, client string) {
+func expected(code string) bool {
 	switch StatusOf(code) {
 	case http.StatusConflict, http.StatusUnprocessableEntity:
-		return
+		return true
 	case http.StatusNotFound:
-		if code != codeNotFound {
-			return
-		}
+		return code != codeNotFound
 	}
-	now := time.Now()
-	f.mu.Lock()
-	last := f.last[code] // as many as there are codes
-	if now.Sub(last.at) < time.Minute {
-		last.silent++
-		f.last[code] = last
-		f.mu.Unlock()
-		return
-	}
-	f.last[code] = refusal{at: now}
-	f.mu.Unlock()
-	f.logger.LogAttrs(r.Context(), slog.LevelInfo, "request refused", slog.String("code", code),
-		slog.String("method", shown(r.Method)), slog.String("route", route(r)), slog.String("client", client), slog.Int("unlogged", last.silent))
+	return false
 }
 
-// refuse answers with a rejection, counted and logged. It is the only way to a
+// refuse answers with a rejection and tells of it. It is the only way to a
 // problem for a request that reached this API.
 func (a *api) refuse(w http.ResponseWriter, r *http.Request, rejection *domain.Rejection) {
 	if a.cfg.Refused != nil {
-		a.cfg.Refused(rejection.Code)
+		a.cfg.Refused(RefusalOf(r, rejection.Code, a.cfg.TrustedProxies))
 	}
-	a.refusals.note(r, rejection.Code, a.clientAddr(r))
 	writeProblem(w, rejection)
 }
