@@ -163,7 +163,7 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 			return dst
 		}
 		if c.greeting != nil {
-			dst = append(dst, c.hub.codecs[c.codec].Message("session", c.greeting, c.cursor))
+			dst = append(dst, c.hub.cfg.Codecs[c.codec].Message("session", c.greeting, c.cursor))
 			c.greeting = nil
 		}
 		if c.unread != nil {
@@ -174,7 +174,7 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 			continue
 		}
 		for _, m := range c.messages {
-			dst = append(dst, c.hub.codecs[c.codec].Message(m.name, m.data, c.cursor))
+			dst = append(dst, c.hub.cfg.Codecs[c.codec].Message(m.name, m.data, c.cursor))
 		}
 		c.messages = nil
 		cursor, members := c.cursor, c.members
@@ -219,7 +219,7 @@ func (c *Connection) catchUp(dst [][]byte, size int, w *[]*Frame, cursor, head d
 	frames, upTo, err := c.hub.behind((*w)[:0], cursor, head)
 	*w = frames
 	if err != nil {
-		c.hub.logger.Error("connection can't read the log", "sid", c.sid, "error", err)
+		c.hub.cfg.Logger.Error("connection can't read the log", "sid", c.sid, "error", err)
 		c.end(EndLogUnavailable)
 		return dst, size, false
 	}
@@ -386,7 +386,7 @@ func (c *Connection) Closed(reason string) {
 		c.written(w, true)
 		c.hub.forget(c)
 		c.ref.Stop()
-		c.hub.logger.Info("disconnected", "sid", c.sid, "user", c.userID, "namespace", c.namespace, "reason", reason)
+		c.hub.cfg.Logger.Info("disconnected", "sid", c.sid, "user", c.userID, "namespace", c.namespace, "reason", reason)
 	})
 }
 

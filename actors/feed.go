@@ -21,7 +21,7 @@ const feedBatch = 256
 func (h *Hub) follow(ctx context.Context) {
 	after := h.rooms.head.Load().Seq
 	for {
-		commits, err := h.log.Next(ctx, after, feedBatch)
+		commits, err := h.cfg.Log.Next(ctx, after, feedBatch)
 		if err == nil {
 			err = h.publish(commits)
 		}
@@ -32,7 +32,7 @@ func (h *Hub) follow(ctx context.Context) {
 		if err != nil {
 			// Nothing is skipped: what can't be read or published is tried
 			// again, and readiness says so meanwhile.
-			h.logger.Error("feed stands still", "after", after, "error", err)
+			h.cfg.Logger.Error("feed stands still", "after", after, "error", err)
 			select {
 			case <-time.After(time.Second):
 			case <-ctx.Done():
@@ -79,7 +79,7 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 	touched := h.touched[:0]
 	var frames []*Frame
 	events := 0
-	batch := &origin{fed: h.now()}
+	batch := &origin{fed: h.cfg.Now()}
 	clear(h.traced)
 	h.traced = h.traced[:0]
 	for _, c := range commits {
@@ -108,7 +108,7 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 		}
 	}
 	h.events.Add(uint64(events))
-	h.Fed(events)
+	h.cfg.Fed(events)
 	h.touched = touched
 	head := commits[len(commits)-1].Position
 	h.rooms.head.Store(&head)

@@ -32,7 +32,7 @@ type Frame struct {
 }
 
 func (h *Hub) newFrame(e *domain.Event, o *origin) *Frame {
-	return &Frame{event: e, rooms: domain.AppendRooms(nil, e), origin: o, wire: make([]atomic.Pointer[[]byte], len(h.codecs))}
+	return &Frame{event: e, rooms: domain.AppendRooms(nil, e), origin: o, wire: make([]atomic.Pointer[[]byte], len(h.cfg.Codecs))}
 }
 
 // pos is the frame's place in the log.
@@ -43,7 +43,7 @@ func (f *Frame) encoded(h *Hub, codec int) []byte {
 	if b := f.wire[codec].Load(); b != nil {
 		return *b
 	}
-	b := h.codecs[codec].Event(f.event, f.pos())
+	b := h.cfg.Codecs[codec].Event(f.event, f.pos())
 	if !f.wire[codec].CompareAndSwap(nil, &b) {
 		return *f.wire[codec].Load()
 	}

@@ -158,6 +158,7 @@ func (h *house) start(change func(*HubConfig)) {
 	if h.hub, err = NewHub(cfg); err != nil {
 		h.t.Fatal(err)
 	}
+	go func() { _ = h.hub.Run(context.Background()) }() // until Close, which waits for it
 }
 
 func (h *house) connect(id domain.Identity, cursor string) (*client, bool) {

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,62 +12,6 @@ import (
 
 	"bms/domain"
 )
-
-// HubConfig sets up a Hub. System, Log and Codecs must be given.
-type HubConfig struct {
-	System *System
-	Log    interface {
-		domain.Reader
-		domain.Follower
-	}
-	// Codecs are the wire formats that connections choose from by index.
-	Codecs []Codec
-	// Verify judges the token of an auth:refresh. Nil: refreshes are refused.
-	Verify func(ctx context.Context, token string) (domain.Identity, time.Time, error)
-	// Branches lists all branches, for showing an admin's rooms. It must not
-	// block. Nil: none are shown.
-	Branches func() []string
-
-	// Unread gives the oldest of a user's personal notifications after a
-	// position that he hasn't acknowledged, at most limit, and the position
-	// up to which it knows of any. Who connects without a cursor gets them
-	// first. Nil: nobody has any.
-	Unread func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error)
-
-	// Sessions keeps what clients changed of their rooms, for sessions that
-	// are recovered. Nil: they come back to the automatic ones.
-	Sessions SessionStore
-
-	// TailFrames is how many recent frames a room keeps; 0 means 256.
-	TailFrames int
-	// RecentFrames is how many recent frames of all rooms together are kept
-	// for connections that fell behind; 0 means 8192.
-	RecentFrames int
-	// SegmentBytes bounds what is kept of the log for connections that catch
-	// up; 0 means 64 MB.
-	SegmentBytes int
-	// CatchUps bounds how many of them are served at any moment; 0 means
-	// half the processors, at least one.
-	CatchUps int
-	// RoomIdle is how long an empty room lives on; 0 means 5 minutes.
-	RoomIdle time.Duration
-	// Inbound bounds the events of one client being handled; at the bound
-	// its socket is not read. 0 means 16.
-	Inbound int
-	// RoomsPerConnection bounds what a client can join; 0 means 256.
-	RoomsPerConnection int
-
-	// Fed is told of events put into the tails, Delivered of frames given to
-	// a transport in one go. For metrics; they must be quick. Nil: nobody is
-	// told.
-	Fed       func(events int)
-	Delivered func(Delivery)
-	// Tracer makes spans of sampled commits' events. Nil: there are none.
-	Tracer Tracer
-
-	Logger *slog.Logger     // nil: discarded
-	Now    func() time.Time // nil: time.Now
-}
 
 // Hub is the read side of a node: the feed, the rooms and the connections.
 //
@@ -80,14 +22,7 @@ type HubConfig struct {
 //
 // All methods are safe for concurrent use.
 type Hub struct {
-	HubConfig
-	log interface {
-		domain.Reader
-		domain.Follower
-	}
-	codecs   []Codec
-	logger   *slog.Logger
-	now      func() time.Time
+	cfg      HubConfig
 	rooms    *rooms
 	recent   *tail
 	segments *segments
@@ -99,7 +34,7 @@ type Hub struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	ran    sync.WaitGroup
+	ran    group
 
 	events     atomic.Uint64
 	deliveries atomic.Uint64
@@ -110,43 +45,34 @@ type Hub struct {
 	draining bool
 }
 
-// NewHub starts a hub at the present end of the log.
+// NewHub makes a hub at the present end of the log. Connections can be made at
+// once; they get no events before Run.
 func NewHub(cfg HubConfig) (*Hub, error) {
-	if cfg.System == nil || cfg.Log == nil || len(cfg.Codecs) == 0 {
-		return nil, errors.New("hub needs System, Log and Codecs")
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
-	cfg.TailFrames = orDefault(cfg.TailFrames, 256)
-	cfg.RecentFrames = orDefault(cfg.RecentFrames, 8192)
-	cfg.SegmentBytes = orDefault(cfg.SegmentBytes, 64<<20)
-	cfg.CatchUps = orDefault(cfg.CatchUps, max(1, runtime.GOMAXPROCS(0)/2))
-	cfg.RoomIdle = orDefault(cfg.RoomIdle, 5*time.Minute)
-	cfg.Inbound = orDefault(cfg.Inbound, 16)
-	cfg.RoomsPerConnection = orDefault(cfg.RoomsPerConnection, 256)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Fed == nil {
-		cfg.Fed = func(int) {}
-	}
-	h := &Hub{HubConfig: cfg, log: cfg.Log, codecs: cfg.Codecs, logger: cfg.Logger, now: cfg.Now, sessions: map[string]*Connection{}}
+	cfg.defaults()
+	h := &Hub{cfg: cfg, sessions: map[string]*Connection{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	head := cfg.Log.Head()
 	h.rooms = newRooms(cfg.System, cfg.TailFrames, cfg.RoomIdle, cfg.Now, head)
 	h.recent = newTail(cfg.RecentFrames, head)
 	h.segments = newSegments(h, cfg.SegmentBytes)
 	h.catchingUp = make(chan struct{}, cfg.CatchUps)
-	h.ran.Go(func() { h.follow(h.ctx) })
 	return h, nil
 }
 
-func orDefault[T int | time.Duration](v, def T) T {
-	if v == 0 {
-		return def
+// Run follows the log and feeds the rooms until the context or the hub ends. It
+// is called once.
+func (h *Hub) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(h.ctx, cancel)()
+	done := make(chan struct{})
+	if h.ran.begin(func() { defer close(done); h.follow(ctx) }) {
+		<-done
 	}
-	return v
+	return nil
 }
 
 // ConnectRequest asks for a connection. Identity is the token's.
@@ -176,9 +102,9 @@ type session struct {
 // delivery goes on behind it without a gap. The error is a *domain.Rejection
 // (unauthorized, forbidden_namespace, draining) or a fault of the log.
 func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, recovered bool, err error) {
-	cursor := h.log.Head()
+	cursor := h.cfg.Log.Head()
 	if r.Cursor != "" {
-		if p, perr := domain.ParsePosition(r.Cursor); perr == nil && h.log.Check(p) == nil {
+		if p, perr := domain.ParsePosition(r.Cursor); perr == nil && h.cfg.Log.Check(p) == nil {
 			cursor, recovered = p, true
 		}
 	}
@@ -205,27 +131,27 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	if then := user.Overlay(r.Identity); recovered && (then.Disabled || domain.MayConnect(then, r.Namespace) != nil) {
 		// The cursor lies where he had no right to be connected; there is no
 		// going on from there.
-		cursor, recovered = h.log.Head(), false
+		cursor, recovered = h.cfg.Log.Head(), false
 		if user, _, err = h.userAt(ctx, r.Identity.UserID, cursor); err != nil {
 			return nil, false, err
 		}
 	}
 
 	var rooms SessionRooms
-	if recovered && h.Sessions != nil {
-		if rooms, err = h.Sessions.Load(ctx, r.SID); err != nil {
+	if recovered && h.cfg.Sessions != nil {
+		if rooms, err = h.cfg.Sessions.Load(ctx, r.SID); err != nil {
 			return nil, false, fmt.Errorf("load the rooms of session %s: %w", r.SID, err)
 		}
 	}
 	c = &Connection{
 		hub: h, transport: r.Transport, sid: r.SID, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
-		places: make(chan struct{}, h.Inbound), done: make(chan struct{}), since: h.now(),
+		places: make(chan struct{}, h.cfg.Inbound), done: make(chan struct{}), since: h.cfg.Now(),
 		claims: r.Identity, user: user, cursor: cursor, left: map[string]struct{}{}, unread: unread,
 	}
 	for _, name := range rooms.Left {
 		c.left[name] = struct{}{}
 	}
-	c.ref = h.System.Spawn("connection", r.SID, 2, c)
+	c.ref = h.cfg.System.Spawn("connection", r.SID, 2, c)
 	replaced, ok := h.remember(c)
 	if !ok {
 		c.ref.Stop()
@@ -247,7 +173,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	}
 	c.greeting = data
 	c.expireLocked(r.ExpiresAt)
-	h.logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
+	h.cfg.Logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
 	return c, recovered, nil
 }
 
@@ -263,7 +189,7 @@ func (h *Hub) userAt(ctx context.Context, userID string, at domain.Position) (th
 		states[i] = s.(*domain.User)
 	}
 	for after := uint64(0); ; {
-		commits, err := h.log.ReadStream(ctx, stream, after, 1000)
+		commits, err := h.cfg.Log.ReadStream(ctx, stream, after, 1000)
 		if err != nil {
 			return nil, nil, fmt.Errorf("read %s: %w", stream, err)
 		}
@@ -306,10 +232,10 @@ func (h *Hub) forget(c *Connection) {
 }
 
 func (h *Hub) branches() []string {
-	if h.Branches == nil {
+	if h.cfg.Branches == nil {
 		return nil
 	}
-	return h.Branches()
+	return h.cfg.Branches()
 }
 
 func (h *Hub) all() []*Connection {
@@ -340,15 +266,12 @@ type Delivery struct {
 
 func (h *Hub) delivered(events, bytes int, youngest *domain.Event, o *origin, trace Trace) {
 	h.deliveries.Add(uint64(events))
-	if h.Delivered == nil {
-		return
-	}
-	now := h.now()
+	now := h.cfg.Now()
 	d := Delivery{Events: events, Bytes: bytes, Lag: now.Sub(youngest.At), Waited: -1, Trace: trace}
 	if o != nil && !o.fed.IsZero() {
 		d.Waited = max(now.Sub(o.fed), 0)
 	}
-	h.Delivered(d)
+	h.cfg.Delivered(d)
 }
 
 // Frozen returns the error at which the feed stands still, nil when it runs.
@@ -451,7 +374,7 @@ func (h *Hub) Close() {
 		c.Closed(string(EndDraining))
 	}
 	h.cancel()
-	h.ran.Wait()
+	h.ran.end()
 	h.rooms.close()
 }
 

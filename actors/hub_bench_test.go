@@ -80,6 +80,7 @@ func BenchmarkFanOut(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			go func() { _ = hub.Run(b.Context()) }()
 			defer hub.Close()
 			var left atomic.Int64
 			done := make(chan struct{}, 1)

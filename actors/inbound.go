@@ -75,8 +75,10 @@ func (c *Connection) Receive(msg any) {
 			return
 		}
 		answer := c.changeRoom(m)
-		if _, done := answer.(okAnswer); done && c.hub.Sessions != nil {
-			c.hub.ran.Go(func() { c.keepRooms(); c.Release(); m.ack(answer) })
+		if _, done := answer.(okAnswer); done && c.hub.cfg.Sessions != nil {
+			if !c.hub.ran.begin(func() { c.keepRooms(); c.Release(); m.ack(answer) }) {
+				c.Release() // the hub is closing, and with it the connection
+			}
 			return
 		}
 		c.Release()
@@ -152,7 +154,7 @@ func (c *Connection) joinLocked(name string) *domain.Rejection {
 	for i := range members {
 		if members[i].room.name == name {
 			if members[i].hidden {
-				members[i].hidden, members[i].since = false, c.hub.log.Head()
+				members[i].hidden, members[i].since = false, c.hub.cfg.Log.Head()
 				delete(c.left, name)
 				c.members = members
 			}
@@ -163,11 +165,11 @@ func (c *Connection) joinLocked(name string) *domain.Rejection {
 	if !gone && c.coversLocked(name) {
 		return nil
 	}
-	if len(members) >= c.hub.RoomsPerConnection {
-		return domain.Reject(domain.CodeOverloaded, "a connection may be in %d rooms; leave one first", c.hub.RoomsPerConnection)
+	if len(members) >= c.hub.cfg.RoomsPerConnection {
+		return domain.Reject(domain.CodeOverloaded, "a connection may be in %d rooms; leave one first", c.hub.cfg.RoomsPerConnection)
 	}
 	room := c.hub.rooms.join(name, c)
-	c.members = append(members, member{room: room, since: c.hub.log.Head()})
+	c.members = append(members, member{room: room, since: c.hub.cfg.Log.Head()})
 	// A branch left before stays left as part of "every branch": what came
 	// meanwhile is not to be delivered. The room joined now stands for it.
 	if !isBranchRoom(name) {
@@ -206,19 +208,21 @@ func (c *Connection) refresh(m inbound) {
 	var arg struct {
 		Token string `json:"token"`
 	}
-	if len(m.args) != 1 || json.Unmarshal(m.args[0], &arg) != nil || arg.Token == "" || c.hub.Verify == nil {
+	if len(m.args) != 1 || json.Unmarshal(m.args[0], &arg) != nil || arg.Token == "" || c.hub.cfg.Verify == nil {
 		defer c.Release()
 		m.ack(Refusal(domain.Invalid(domain.FieldError{Field: "token", Message: "give {token} with a signed token"})))
 		return
 	}
-	go func() {
+	if !c.hub.ran.begin(func() {
 		ctx, cancel := context.WithTimeout(c.hub.ctx, refreshTimeout)
 		defer cancel()
-		identity, expiresAt, err := c.hub.Verify(ctx, arg.Token)
+		identity, expiresAt, err := c.hub.cfg.Verify(ctx, arg.Token)
 		if !c.ref.Send(refreshed{identity, expiresAt, err, m.ack}) {
 			c.Release()
 		}
-	}()
+	}) {
+		c.Release() // the hub is closing, and with it the connection
+	}
 }
 
 // applyRefresh puts a new token's claims in the place of the old one's. A
@@ -238,7 +242,7 @@ func (c *Connection) applyRefresh(m refreshed) any {
 		return Refusal(domain.Reject(domain.CodeUnauthorized, "the connection is ending"))
 	}
 	c.claims = m.identity
-	c.judgeLocked(c.hub.log.Head())
+	c.judgeLocked(c.hub.cfg.Log.Head())
 	if c.ending != "" {
 		c.finishLocked()
 		return Refusal(domain.Reject(domain.CodeForbiddenNamespace, "the new token does not allow %s", c.namespace))
@@ -254,6 +258,6 @@ func (c *Connection) expireLocked(at time.Time) {
 		c.expiry = nil
 	}
 	if !at.IsZero() {
-		c.expiry = time.AfterFunc(at.Sub(c.hub.now()), func() { c.ref.Send(connectionExpired{}) })
+		c.expiry = time.AfterFunc(at.Sub(c.hub.cfg.Now()), func() { c.ref.Send(connectionExpired{}) })
 	}
 }

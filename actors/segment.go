@@ -110,7 +110,7 @@ func (s *segments) read(n, want uint64) (*segment, error) {
 		*next = segment{frames: old.frames[:len(old.frames):len(old.frames)], upTo: old.upTo, bytes: old.bytes}
 	}
 	for after < want {
-		commits, err := s.hub.log.Read(s.hub.ctx, after, int(want-after))
+		commits, err := s.hub.cfg.Log.Read(s.hub.ctx, after, int(want-after))
 		if err != nil {
 			return nil, fmt.Errorf("read the log after %d: %w", after, err)
 		}

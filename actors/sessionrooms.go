@@ -32,9 +32,9 @@ func (c *Connection) keepRooms() {
 	c.mu.Lock()
 	rooms := c.sessionRoomsLocked()
 	c.mu.Unlock()
-	if err := c.hub.Sessions.Save(c.hub.ctx, c.sid, rooms); err != nil {
+	if err := c.hub.cfg.Sessions.Save(c.hub.ctx, c.sid, rooms); err != nil {
 		// The change holds as long as the connection does.
-		c.hub.logger.Error("the rooms of a session could not be kept", "sid", c.sid, "error", err)
+		c.hub.cfg.Logger.Error("the rooms of a session could not be kept", "sid", c.sid, "error", err)
 	}
 }
 
@@ -58,7 +58,7 @@ func (c *Connection) sessionRoomsLocked() SessionRooms {
 // that came after the join.
 func (c *Connection) rejoinLocked(joined map[string]domain.Position) {
 	for name, since := range joined {
-		if len(c.members) >= c.hub.RoomsPerConnection || holds(c.members, name) || domain.MayJoin(c.identity, name) != nil {
+		if len(c.members) >= c.hub.cfg.RoomsPerConnection || holds(c.members, name) || domain.MayJoin(c.identity, name) != nil {
 			continue
 		}
 		if c.cursor.After(since) {

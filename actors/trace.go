@@ -59,10 +59,10 @@ type origin struct {
 
 // traceOf begins the trace of a commit; nil for one that isn't sampled.
 func (h *Hub) traceOf(c *domain.Commit, live bool) Trace {
-	if h.Tracer == nil || len(c.Metadata) == 0 {
+	if h.cfg.Tracer == nil || len(c.Metadata) == 0 {
 		return nil
 	}
-	return h.Tracer.Feed(c, live)
+	return h.cfg.Tracer.Feed(c, live)
 }
 
 // take takes one of the places for traced writes.
@@ -86,7 +86,7 @@ func (c *Connection) traceLocked(o *origin) {
 		return
 	}
 	if w == nil {
-		w = &writing{Write: Write{SID: c.sid, Namespace: c.namespace, From: c.hub.now()}}
+		w = &writing{Write: Write{SID: c.sid, Namespace: c.namespace, From: c.hub.cfg.Now()}}
 		c.writing = w
 	}
 	w.last = o
@@ -98,6 +98,6 @@ func (c *Connection) written(w *writing, lost bool) {
 	if w == nil {
 		return
 	}
-	w.To, w.Lost = c.hub.now(), lost
-	c.hub.Tracer.Written(&w.Write)
+	w.To, w.Lost = c.hub.cfg.Now(), lost
+	c.hub.cfg.Tracer.Written(&w.Write)
 }

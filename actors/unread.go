@@ -26,10 +26,10 @@ type backlog struct {
 
 // unread begins a backlog and moves the cursor to where it ends; nil for none.
 func (h *Hub) unread(ctx context.Context, userID string, head domain.Position) (*backlog, domain.Position, error) {
-	if h.Unread == nil {
+	if h.cfg.Unread == nil {
 		return nil, head, nil
 	}
-	events, at, err := h.Unread(ctx, userID, domain.Position{}, unreadPage+1)
+	events, at, err := h.cfg.Unread(ctx, userID, domain.Position{}, unreadPage+1)
 	if err != nil {
 		return nil, head, fmt.Errorf("read unread notifications of %s: %w", userID, err)
 	}
@@ -70,7 +70,7 @@ func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
 		if given == len(u.events) && !u.more {
 			cursor = u.upTo
 		}
-		b := c.hub.codecs[c.codec].Event(e, cursor)
+		b := c.hub.cfg.Codecs[c.codec].Event(e, cursor)
 		dst = append(dst, b)
 		size -= len(b)
 		bytes += len(b)
@@ -82,9 +82,9 @@ func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
 	c.hub.delivered(given, bytes, last, nil, nil)
 	u.events = u.events[given:]
 	if len(u.events) == 0 && u.more {
-		events, _, err := c.hub.Unread(c.hub.ctx, c.userID, last.Pos, unreadPage+1)
+		events, _, err := c.hub.cfg.Unread(c.hub.ctx, c.userID, last.Pos, unreadPage+1)
 		if err != nil {
-			c.hub.logger.Error("connection can't read its unread notifications", "sid", c.sid, "error", err)
+			c.hub.cfg.Logger.Error("connection can't read its unread notifications", "sid", c.sid, "error", err)
 			c.end(EndLogUnavailable)
 		}
 		u.take(events)

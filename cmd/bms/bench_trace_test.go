@@ -118,6 +118,7 @@ func BenchmarkTracingDeliveries(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			go func() { _ = hub.Run(b.Context()) }()
 			defer hub.Close()
 			all := newCounter()
 			for i := range members {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"bms/actors"
 	"bms/domain"
 	"bms/projections"
@@ -171,9 +173,17 @@ func (s *sockets) close() error {
 // all come back at once.
 const drainSpread = 5 * time.Second
 
-// run posts the statistics to admins once a second, and notes how far behind
-// each connection is.
+// run feeds the sockets, and says how they are, until the context ends.
 func (s *sockets) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.hub.Run(ctx) })
+	g.Go(func() error { return s.tell(ctx) })
+	return g.Wait()
+}
+
+// tell posts the statistics to admins once a second, and notes how far behind
+// each connection is.
+func (s *sockets) tell(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var before uint64

@@ -1,0 +1,126 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"bms/domain"
+)
+
+// HubConfig sets up a Hub. System, Log and Codecs must be given.
+type HubConfig struct {
+	System *System
+	Log    interface {
+		domain.Reader
+		domain.Follower
+	}
+	// Codecs are the wire formats that connections choose from by index.
+	Codecs []Codec
+	// Verify judges the token of an auth:refresh. Nil: refreshes are refused.
+	Verify func(ctx context.Context, token string) (domain.Identity, time.Time, error)
+	// Branches lists all branches, for showing an admin's rooms. It must not
+	// block. Nil: none are shown.
+	Branches func() []string
+
+	// Unread gives the oldest of a user's personal notifications after a
+	// position that he hasn't acknowledged, at most limit, and the position
+	// up to which it knows of any. Who connects without a cursor gets them
+	// first. Nil: nobody has any.
+	Unread func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error)
+
+	// Sessions keeps what clients changed of their rooms, for sessions that
+	// are recovered. Nil: they come back to the automatic ones.
+	Sessions SessionStore
+
+	// TailFrames is how many recent frames a room keeps; 0 means 256.
+	TailFrames int
+	// RecentFrames is how many recent frames of all rooms together are kept
+	// for connections that fell behind; 0 means 8192.
+	RecentFrames int
+	// SegmentBytes bounds what is kept of the log for connections that catch
+	// up; 0 means 64 MB.
+	SegmentBytes int
+	// CatchUps bounds how many of them are served at any moment; 0 means
+	// half the processors, at least one.
+	CatchUps int
+	// RoomIdle is how long an empty room lives on; 0 means 5 minutes.
+	RoomIdle time.Duration
+	// Inbound bounds the events of one client being handled; at the bound
+	// its socket is not read. 0 means 16.
+	Inbound int
+	// RoomsPerConnection bounds what a client can join; 0 means 256.
+	RoomsPerConnection int
+
+	// Fed is told of events put into the tails, Delivered of frames given to
+	// a transport in one go. For metrics; they must be quick. Nil: nobody is
+	// told.
+	Fed       func(events int)
+	Delivered func(Delivery)
+	// Tracer makes spans of sampled commits' events. Nil: there are none.
+	Tracer Tracer
+
+	Logger *slog.Logger     // nil: discarded
+	Now    func() time.Time // nil: time.Now
+}
+
+// check names what is missing or can't be.
+func (c *HubConfig) check() error {
+	switch {
+	case c.System == nil:
+		return errors.New("hub: System is not set")
+	case c.Log == nil:
+		return errors.New("hub: Log is not set")
+	case len(c.Codecs) == 0:
+		return errors.New("hub: Codecs is empty")
+	}
+	for _, bound := range []struct {
+		field string
+		value int
+	}{
+		{"TailFrames", c.TailFrames},
+		{"RecentFrames", c.RecentFrames},
+		{"SegmentBytes", c.SegmentBytes},
+		{"CatchUps", c.CatchUps},
+		{"RoomIdle", int(c.RoomIdle)},
+		{"Inbound", c.Inbound},
+		{"RoomsPerConnection", c.RoomsPerConnection},
+	} {
+		if bound.value < 0 {
+			return fmt.Errorf("hub: %s is %d", bound.field, bound.value)
+		}
+	}
+	return nil
+}
+
+func (c *HubConfig) defaults() {
+	c.TailFrames = orDefault(c.TailFrames, 256)
+	c.RecentFrames = orDefault(c.RecentFrames, 8192)
+	c.SegmentBytes = orDefault(c.SegmentBytes, 64<<20)
+	c.CatchUps = orDefault(c.CatchUps, max(1, runtime.GOMAXPROCS(0)/2))
+	c.RoomIdle = orDefault(c.RoomIdle, 5*time.Minute)
+	c.Inbound = orDefault(c.Inbound, 16)
+	c.RoomsPerConnection = orDefault(c.RoomsPerConnection, 256)
+	if c.Fed == nil {
+		c.Fed = func(int) {}
+	}
+	if c.Delivered == nil {
+		c.Delivered = func(Delivery) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+}
+
+func orDefault[T int | time.Duration](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
