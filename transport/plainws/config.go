@@ -37,20 +37,14 @@ type Config struct {
 // called on hot paths and by many goroutines at once: they must be quick and
 // must not call back into the server. nil ones are not called.
 type Observer struct {
-	// Opened tells of an upgraded connection, Closed of its end: the code that
-	// the client was told, 0 if it couldn't be told or has closed itself, and
-	// the reason, one of this package's or the one given to Conn.Close.
-	Opened func()
+	// Closed tells of the end of an upgraded connection: the code that the
+	// client was told, 0 if it couldn't be told or has closed itself, and the
+	// reason, one of this package's or the one given to Conn.Close.
 	Closed func(code websocket.StatusCode, reason string)
 
 	// Refused tells of a client that was refused by this package (not by its
 	// Handler). reason is Refusal.Reason.
 	Refused func(reason string)
-
-	// Received tells of one message of so many bytes, Sent of one write of so
-	// many frames and bytes.
-	Received func(bytes int)
-	Sent     func(frames, bytes int)
 }
 
 func (c *Config) setDefaults() error {
@@ -65,24 +59,11 @@ func (c *Config) setDefaults() error {
 	if c.Refuse == nil {
 		c.Refuse = refuse
 	}
-	c.Observer.setDefaults()
+	if c.Observer.Closed == nil {
+		c.Observer.Closed = func(websocket.StatusCode, string) {}
+	}
+	if c.Observer.Refused == nil {
+		c.Observer.Refused = func(string) {}
+	}
 	return nil
-}
-
-func (o *Observer) setDefaults() {
-	if o.Opened == nil {
-		o.Opened = func() {}
-	}
-	if o.Closed == nil {
-		o.Closed = func(websocket.StatusCode, string) {}
-	}
-	if o.Refused == nil {
-		o.Refused = func(string) {}
-	}
-	if o.Received == nil {
-		o.Received = func(int) {}
-	}
-	if o.Sent == nil {
-		o.Sent = func(int, int) {}
-	}
 }

@@ -64,7 +64,6 @@ func newConn(s *Server) *Conn {
 // open begins to serve an upgraded connection.
 func (c *Conn) open(frames *wsframe.Conn, session Session) {
 	c.frames, c.source, c.receiver = frames, session.Source, session.Receiver
-	c.server.config.Observer.Opened()
 	c.flusher.Open()
 	c.mu.Lock()
 	c.opened = true

@@ -27,7 +27,7 @@ func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 	closed := c.closed
 	c.mu.Unlock()
 	if closed {
-		if len(frames) > 0 && c.write(frames) != nil || c.shutdown() != nil {
+		if len(frames) > 0 && c.frames.Write(frames...) != nil || c.shutdown() != nil {
 			c.frames.Abort()
 		}
 		return frames, false
@@ -36,7 +36,7 @@ func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 	if len(frames) == 0 {
 		return frames, false
 	}
-	switch err := c.write(frames); {
+	switch err := c.frames.Write(frames...); {
 	case err == nil:
 		return frames, true
 	case errors.Is(err, net.ErrClosed):
@@ -61,19 +61,6 @@ func (c *Conn) pull(frames [][]byte) [][]byte {
 	defer c.fence("Source.Next")
 	frames = c.source.Next(frames, turnBytes)
 	return frames
-}
-
-// write writes the turn's frames.
-func (c *Conn) write(frames [][]byte) error {
-	size := 0
-	for _, f := range frames {
-		size += len(f)
-	}
-	if err := c.frames.Write(frames...); err != nil {
-		return err
-	}
-	c.server.config.Observer.Sent(len(frames), size)
-	return nil
 }
 
 // shutdown writes the close frame.

@@ -56,7 +56,6 @@ func (c *Conn) readMessages() error {
 		if c.over() {
 			continue
 		}
-		c.server.config.Observer.Received(len(data))
 		switch {
 		case c.bytes != nil && !c.bytes.AllowN(time.Now(), len(data)):
 			c.tooMany("bytes")

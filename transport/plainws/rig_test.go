@@ -33,7 +33,6 @@ type rig struct {
 // seen is what the Observer was told.
 type seen struct {
 	mu      sync.Mutex
-	opened  int
 	closed  []closing
 	refused []string
 }
@@ -45,7 +44,6 @@ type closing struct {
 
 func (s *seen) observer() Observer {
 	return Observer{
-		Opened: func() { s.mu.Lock(); s.opened++; s.mu.Unlock() },
 		Closed: func(code websocket.StatusCode, reason string) {
 			s.mu.Lock()
 			s.closed = append(s.closed, closing{code, reason})

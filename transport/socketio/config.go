@@ -3,7 +3,6 @@ package socketio
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -19,7 +18,7 @@ type Config struct {
 	// Config bounds each connection. On polling, MaxPayload is also of a POST
 	// body, and a packet counts as a frame; a packet with its attachments may
 	// have four times MaxPayload. Before it has joined a namespace a client may
-	// send 64 frames in all. AllowOrigin is for polling and WebSocket alike:
+	// send 64 frames in all, and messages and bodies of 16 KB. AllowOrigin is for polling and WebSocket alike:
 	// one that is refused is answered 403. Polling compresses large bodies
 	// (gzip) whatever CompressFrom is.
 	wsframe.Config
@@ -36,16 +35,6 @@ type Config struct {
 	// them that have joined no namespace yet. Beyond, a handshake is answered
 	// 503 with Retry-After. Zero means 100,000 and 20,000.
 	MaxSessions, MaxUnauthenticated int
-
-	// AllowRequest decides on a handshake, before anything is allocated for
-	// it. A *Refusal is answered as it says, any other error as 403
-	// "Forbidden". nil allows all.
-	AllowRequest func(r *http.Request) error
-
-	// KeepHeaders names the request headers that Handshake.Header shall have;
-	// others are forgotten, since they are kept as long as the connection. nil
-	// keeps none.
-	KeepHeaders []string
 
 	// Observer is told what happens. Its zero value observes nothing.
 	Observer Observer
@@ -68,6 +57,11 @@ func (c *Config) setDefaults() error {
 	if err != nil {
 		return fmt.Errorf("socketio: %w", err)
 	}
-	c.Observer.setDefaults()
+	if c.Observer.Refused == nil {
+		c.Observer.Refused = func(string) {}
+	}
+	if c.Observer.Closed == nil {
+		c.Observer.Closed = func(Transport, Reason) {}
+	}
 	return nil
 }

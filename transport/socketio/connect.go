@@ -20,10 +20,7 @@ func (e *engine) connect(namespace, auth []byte) error {
 	h := Handshake{
 		Namespace:  socket.namespace,
 		Auth:       auth,
-		Query:      e.query,
-		Header:     e.header,
 		RemoteAddr: e.remote,
-		Transport:  e.transport(),
 		Connection: e.number,
 	}
 	h.PID, h.Offset = recovery(auth)
@@ -141,12 +138,14 @@ func (e *engine) join(s *Socket, session Session) {
 	s.awake.Store(true)
 	first := !e.joined
 	e.joined = true
+	if conn := e.conn.Load(); conn != nil && first {
+		conn.SetReadLimit(int64(e.payload()))
+	}
 	if e.admission != nil {
 		e.admission.Stop()
 		e.admission = nil
 	}
 	e.mu.Unlock()
-	e.server.config.Observer.Joined(s.namespace)
 	if first {
 		e.server.authenticated()
 	}

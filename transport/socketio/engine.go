@@ -4,8 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +19,6 @@ type engine struct {
 	sid    string // secret: who knows it owns the session
 	number uint64 // of the session in this process
 
-	query  url.Values
-	header http.Header
 	remote string
 
 	packets, bytes *rate.Limiter // of what comes in; nil: no bound
@@ -70,31 +66,8 @@ const (
 	lingering  = 10 * time.Second
 )
 
-func newEngine(s *Server, r *http.Request, query url.Values) *engine {
-	e := &engine{
-		server: s,
-		sid:    randomID(),
-		remote: r.RemoteAddr,
-		query:  query,
-	}
-	for _, own := range []string{"EIO", "transport", "sid", "t", "b64"} {
-		delete(query, own)
-	}
-	if len(query) == 0 {
-		e.query = nil
-	}
-	for _, name := range s.config.KeepHeaders {
-		name = http.CanonicalHeaderKey(name)
-		if values := r.Header[name]; values != nil {
-			if e.header == nil {
-				e.header = http.Header{}
-			}
-			for _, value := range values {
-				// A copy, since all headers are one string.
-				e.header[name] = append(e.header[name], strings.Clone(value))
-			}
-		}
-	}
+func newEngine(s *Server, r *http.Request) *engine {
+	e := &engine{server: s, sid: randomID(), remote: r.RemoteAddr}
 	e.packets, e.bytes = s.config.Limiters()
 	e.flusher.Open()
 	return e
@@ -108,19 +81,16 @@ func randomID() string {
 }
 
 // start begins the heartbeat and the wait for a namespace.
-func (e *engine) start(transport Transport) {
+func (e *engine) start() {
 	e.mu.Lock()
-	if !e.closed {
-		e.started = true
-		e.startHeartbeat()
-		if e.server.messages == nil {
-			e.admission = time.AfterFunc(e.server.config.ConnectTimeout, e.admit)
-		}
+	defer e.mu.Unlock()
+	if e.closed {
+		return
 	}
-	started := e.started
-	e.mu.Unlock()
-	if started {
-		e.server.config.Observer.Opened(transport)
+	e.started = true
+	e.startHeartbeat()
+	if e.server.messages == nil {
+		e.admission = time.AfterFunc(e.server.config.ConnectTimeout, e.admit)
 	}
 }
 
@@ -132,14 +102,6 @@ func (e *engine) admit() {
 	if !joined {
 		e.close(ConnectTimeout)
 	}
-}
-
-// transport is the one in use.
-func (e *engine) transport() Transport {
-	if e.conn.Load() != nil {
-		return WebSocket
-	}
-	return Polling
 }
 
 // close ends the session in the way that fits the reason. If it is the

@@ -14,7 +14,7 @@ type greeter struct{ socket *socketio.Socket }
 
 func (g greeter) Event(name string, args []json.RawMessage, _ [][]byte, ack func(...any)) {
 	if name == "hello" && ack != nil {
-		ack("hello to you, " + g.socket.RemoteAddr())
+		ack("hello to you in " + g.socket.Namespace())
 	}
 }
 

@@ -44,7 +44,7 @@ func (e *engine) Turn(frames [][]byte) (used [][]byte, more bool) {
 	frames, sockets := e.collect(frames, few[:0])
 	e.mu.Unlock()
 	if closed {
-		if len(frames) > 0 && e.write(conn, frames) != nil ||
+		if len(frames) > 0 && conn.Write(frames...) != nil ||
 			conn.Shutdown(websocket.StatusNoStatusRcvd, "", closeGrace) != nil {
 			conn.Abort()
 		}
@@ -58,7 +58,7 @@ func (e *engine) Turn(frames [][]byte) (used [][]byte, more bool) {
 	if len(frames) == 0 {
 		return frames, false
 	}
-	switch err := e.write(conn, frames); {
+	switch err := conn.Write(frames...); {
 	case err == nil:
 		return frames, true
 	case errors.Is(err, net.ErrClosed):
@@ -108,19 +108,6 @@ func (e *engine) pull(frames [][]byte, sockets []*Socket, limit int) (_ [][]byte
 		}
 	}
 	return frames, nil
-}
-
-// write writes a turn's frames.
-func (e *engine) write(conn *wsframe.Conn, frames [][]byte) error {
-	size := 0
-	for _, f := range frames {
-		size += len(f)
-	}
-	if err := conn.Write(frames...); err != nil {
-		return err
-	}
-	e.server.config.Observer.Sent(len(frames), size)
-	return nil
 }
 
 // fault closes the session after a panic in a Source or a Receiver, which is

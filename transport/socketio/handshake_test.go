@@ -2,12 +2,9 @@ package socketio
 
 import (
 	"encoding/json"
-	"errors"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"bms/transport/wsframe"
 )
@@ -96,29 +93,6 @@ func Test_path_without_its_slash_is_not_found(t *testing.T) {
 			defer answer.Body.Close()
 			if answer.StatusCode != 404 {
 				t.Errorf("status %d, want 404", answer.StatusCode)
-			}
-		})
-	})
-}
-
-func Test_allow_request_decides_before_a_session_is_made(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var answer error
-		serving(t, Config{AllowRequest: func(*http.Request) error { return answer }}, nil, func(t *testing.T, r *rig) {
-			answer = errors.New("something internal")
-			if status, body, _ := r.do("GET", "EIO=4&transport=polling", ""); status != 403 || body != `{"code":4,"message":"Forbidden"}` {
-				t.Errorf("%d %q, want 403 Forbidden and nothing internal", status, body)
-			}
-			answer = &Refusal{Status: 429, Message: "rate_limited", RetryAfter: 1500 * time.Millisecond}
-			status, body, h := r.do("GET", "EIO=4&transport=polling", "")
-			if status != 429 || body != `{"code":4,"message":"rate_limited"}` || h.Get("Retry-After") != "2" {
-				t.Errorf("%d %q, Retry-After %q, want 429 rate_limited 2", status, body, h.Get("Retry-After"))
-			}
-			if _, err := r.tryWS("EIO=4&transport=websocket"); err == nil || !strings.Contains(err.Error(), "429") {
-				t.Errorf("WebSocket: %v, want 429", err)
-			}
-			if n := r.server.Sessions(); n != 0 {
-				t.Errorf("%d sessions, want 0", n)
 			}
 		})
 	})

@@ -3,9 +3,6 @@ package socketio
 import (
 	"context"
 	"encoding/json"
-	"net/http"
-	"net/url"
-	"time"
 )
 
 // Namespace decides who may connect to it and with what. It must be safe for
@@ -31,8 +28,7 @@ func (f NamespaceFunc) Connect(ctx context.Context, s *Socket, h Handshake) (Ses
 }
 
 // Handshake is what is known of a client that connects. It belongs to the
-// caller except for Query and Header, which the client's other namespaces
-// share: don't write to them.
+// caller.
 type Handshake struct {
 	// Namespace is the one asked for.
 	Namespace string
@@ -43,15 +39,8 @@ type Handshake struct {
 	// true, and may be recovered by whom Auth names, is the namespace's to
 	// judge.
 	PID, Offset string
-	// Query is that of the Engine.IO handshake, without the protocol's own
-	// parameters.
-	Query url.Values
-	// Header has the handshake's headers that Config.KeepHeaders names.
-	Header http.Header
 	// RemoteAddr is the request's.
 	RemoteAddr string
-	// Transport is the one in use when the namespace was asked for.
-	Transport Transport
 	// Connection is the same for all namespaces of one client connection and
 	// is never used again in this process.
 	Connection uint64
@@ -108,13 +97,3 @@ type ConnectError struct {
 }
 
 func (e *ConnectError) Error() string { return "connect refused: " + e.Message }
-
-// Refusal refuses an Engine.IO handshake. The client sees an HTTP error.
-type Refusal struct {
-	Status     int           // zero means 403
-	Message    string        // zero means "Forbidden"
-	RetryAfter time.Duration // sent in whole seconds if above zero
-	Reason     string        // for Observer.Refused; zero means "forbidden"
-}
-
-func (e *Refusal) Error() string { return "handshake refused: " + e.Message }

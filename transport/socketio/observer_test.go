@@ -21,14 +21,8 @@ func (c *tally) add(what ...any) {
 
 func (c *tally) observer() Observer {
 	return Observer{
-		Opened:   func(tr Transport) { c.add("opened by ", tr) },
-		Closed:   func(tr Transport, r Reason) { c.add("closed ", tr, ": ", r) },
-		Upgraded: func() { c.add("upgraded") },
-		Refused:  func(reason string) { c.add("refused: ", reason) },
-		Joined:   func(ns string) { c.add("joined ", ns) },
-		Left:     func(ns string, r Reason) { c.add("left ", ns, ": ", r) },
-		Received: func(bytes int) { c.add("received") },
-		Sent:     func(frames, bytes int) { c.add("sent") },
+		Closed:  func(tr Transport, r Reason) { c.add("closed ", tr, ": ", r) },
+		Refused: func(reason string) { c.add("refused: ", reason) },
 	}
 }
 
@@ -55,20 +49,13 @@ func Test_observer_is_told_what_happens(t *testing.T) {
 			r.post(r.open(), "abc")
 			synctest.Wait()
 			for what, want := range map[string]int{
-				"refused: unsupported version":        1,
-				"refused: forbidden origin":           1,
-				"refused: unknown session":            1,
-				"refused: unknown namespace":          1,
-				"opened by websocket":                 1,
-				"opened by polling":                   2,
-				"upgraded":                            1,
-				"joined /":                            1,
-				"left /: client namespace disconnect": 1,
-				"closed websocket: transport error":   1,
-				"closed websocket: parse error":       1,
-				"closed polling: parse error":         1,
-				"received":                            4, // three on the first, one that was bad
-				"sent":                                3, // open, CONNECT's answer, its refusal
+				"refused: unsupported version":      1,
+				"refused: forbidden origin":         1,
+				"refused: unknown session":          1,
+				"refused: unknown namespace":        1,
+				"closed websocket: transport error": 1,
+				"closed websocket: parse error":     1,
+				"closed polling: parse error":       1,
 			} {
 				if got := c.counts[what]; got != want {
 					t.Errorf("%s: told %d times, want %d", what, got, want)

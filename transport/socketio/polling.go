@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -38,7 +39,7 @@ const pollBytes = 256 << 10
 func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 	e.pulse() // a GET must not find a session that is due to end
 	p := &poll{woken: make(chan struct{}, 1)}
-	stamp := r.URL.Query().Get("t")
+	stamp := stampOf(r)
 	e.mu.Lock()
 	switch {
 	case stamp != "" && stamp == e.lastPoll:
@@ -85,6 +86,15 @@ func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 	if err := writeBody(w, r, e.server.config.WriteTimeout, body); err != nil {
 		e.end(TransportError, ending{})
 	}
+}
+
+// maxStamp is how much of a stamp is kept, for the life of the session.
+const maxStamp = 64
+
+// stampOf is what a client has put on its GET to tell it from the one before.
+func stampOf(r *http.Request) string {
+	stamp := r.URL.Query().Get("t")
+	return strings.Clone(stamp[max(0, len(stamp)-maxStamp):]) // the rest would be held with it
 }
 
 // await waits until there is a body.
@@ -142,9 +152,6 @@ func (e *engine) pollTurn(p *poll) ([]byte, error) {
 		}
 		for _, f := range frames {
 			body = appendPayload(body, f)
-		}
-		if len(frames) > 0 {
-			e.server.config.Observer.Sent(len(frames), len(body))
 		}
 		switch {
 		case closed:

@@ -49,11 +49,14 @@ func (e *engine) takeBody(w http.ResponseWriter, r *http.Request) int {
 		e.close(ParseError)
 		return http.StatusBadRequest
 	}
-	if r.ContentLength > int64(c.MaxPayload) {
+	e.mu.Lock()
+	most := int64(e.payload())
+	e.mu.Unlock()
+	if r.ContentLength > most {
 		c.Observer.Refused("body too large")
 		return http.StatusRequestEntityTooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(c.MaxPayload)))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {

@@ -24,7 +24,6 @@ type partial struct {
 // receive handles one Engine.IO packet. The caller holds inbound and closes
 // the session, with fail, on an error.
 func (e *engine) receive(in engineIn) error {
-	e.server.config.Observer.Received(len(in.data) + 1)
 	if e.bytes != nil && !e.bytes.AllowN(time.Now(), len(in.data)+1) {
 		return errRate
 	}
@@ -44,9 +43,23 @@ func (e *engine) receive(in engineIn) error {
 }
 
 // maxEarly is how many packets a client may send before it has joined a
-// namespace: some CONNECTs, and pongs. Who wants to flood a server has to be
-// known to it.
-const maxEarly = 64
+// namespace, and earlyPayload how many bytes a message or a POST body may have:
+// some CONNECTs, with a token each, and pongs. Who wants to flood a server has
+// to be known to it.
+const (
+	maxEarly     = 64
+	earlyPayload = 16 << 10
+)
+
+// payload is how many bytes a message or a POST body may have now. e.mu must be
+// held.
+func (e *engine) payload() int {
+	most := e.server.config.MaxPayload
+	if e.joined || e.server.messages != nil {
+		return most
+	}
+	return min(most, earlyPayload)
+}
 
 // allow takes packets from the connection's allowance. On a WebSocket every
 // frame is one, whatever it is: a fragment, a ping.

@@ -2,7 +2,6 @@ package socketio
 
 import (
 	"encoding/json"
-	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -26,7 +25,6 @@ var (
 	badMethod        = &refusal{http.StatusBadRequest, 2, "Bad handshake method", "bad method", 0}
 	badRequest       = &refusal{http.StatusBadRequest, 3, "Bad request", "bad request", 0}
 	repeatedPoll     = &refusal{http.StatusBadRequest, 3, "Bad request", "repeated GET", 0}
-	forbidden        = &refusal{http.StatusForbidden, 4, "Forbidden", "forbidden", 0}
 	forbiddenOrigin  = &refusal{http.StatusForbidden, 4, "Forbidden", "forbidden origin", 0}
 	badVersion       = &refusal{http.StatusBadRequest, 5, "Unsupported protocol version", "unsupported version", 0}
 
@@ -56,24 +54,4 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, f *refusal) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body)
-}
-
-// asked turns AllowRequest's error into a refusal.
-func asked(err error) *refusal {
-	var custom *Refusal
-	if !errors.As(err, &custom) {
-		return forbidden
-	}
-	f := *forbidden
-	if custom.Status != 0 {
-		f.status = custom.Status
-	}
-	if custom.Message != "" {
-		f.message = custom.Message
-	}
-	if custom.Reason != "" {
-		f.reason = custom.Reason
-	}
-	f.retryAfter = custom.RetryAfter
-	return &f
 }

@@ -140,13 +140,7 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, query ur
 		s.refuse(w, r, badVersion)
 		return
 	}
-	if allow := s.config.AllowRequest; allow != nil {
-		if err := allow(r); err != nil {
-			s.refuse(w, r, asked(err))
-			return
-		}
-	}
-	e, refused := s.open(r, query)
+	e, refused := s.open(r)
 	if refused != nil {
 		s.refuse(w, r, refused)
 		return
@@ -155,14 +149,14 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, query ur
 		e.serveWebSocket(w, r)
 		return
 	}
-	e.start(Polling)
+	e.start()
 	// Who has not got it doesn't know its session, which ends by its timeouts.
 	_ = writeBody(w, r, s.config.WriteTimeout, append([]byte{engineOpen}, e.openData(Polling)...))
 }
 
 // open admits a new session.
-func (s *Server) open(r *http.Request, query url.Values) (*engine, *refusal) {
-	e := newEngine(s, r, query)
+func (s *Server) open(r *http.Request) (*engine, *refusal) {
+	e := newEngine(s, r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -243,5 +237,8 @@ func isUpgrade(r *http.Request) bool {
 func (e *engine) wsOptions() wsframe.Options {
 	o := e.server.config.Options()
 	o.OnFrames, o.Deflater = e.allowFrames, e.server.deflater
+	e.mu.Lock()
+	o.ReadLimit = int64(e.payload())
+	e.mu.Unlock()
 	return o
 }

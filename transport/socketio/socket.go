@@ -49,15 +49,6 @@ const (
 // Namespace is the one the socket is connected to.
 func (s *Socket) Namespace() string { return s.namespace }
 
-// Connection is the number of the client connection, [Handshake].Connection.
-func (s *Socket) Connection() uint64 { return s.engine.number }
-
-// RemoteAddr is that of the handshake's request.
-func (s *Socket) RemoteAddr() string { return s.engine.remote }
-
-// Transport is the one in use now.
-func (s *Socket) Transport() Transport { return s.engine.transport() }
-
 // Wake says that the socket's source has something. It costs one atomic load
 // when the socket is awake already, and never blocks.
 func (s *Socket) Wake() {
@@ -192,7 +183,6 @@ func (s *Socket) ended(reason Reason) {
 		close(reply)
 	}
 	if connected {
-		e.server.config.Observer.Left(s.namespace, reason)
 		e.tell(s.receiver, reason)
 	}
 }

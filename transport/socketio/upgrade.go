@@ -111,6 +111,7 @@ func (e *engine) upgrade(conn *wsframe.Conn) bool {
 		return false
 	}
 	e.conn.Store(conn)
+	conn.SetReadLimit(int64(e.payload())) // it may have joined since the handshake
 	e.probe, e.probed = nil, false
 	if e.poll != nil {
 		e.poll.signal()
@@ -120,6 +121,5 @@ func (e *engine) upgrade(conn *wsframe.Conn) bool {
 		e.arm(e.server.config.PingInterval)
 	}
 	e.mu.Unlock()
-	e.server.config.Observer.Upgraded()
 	return true
 }

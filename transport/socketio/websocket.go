@@ -27,7 +27,7 @@ func (e *engine) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	// It is started before it is read from: what its first packet brings about
 	// is told, too.
 	if !closed {
-		e.start(WebSocket)
+		e.start()
 	}
 	if closed || !e.server.goTracked(func() { e.readWebSocket(conn) }) {
 		conn.Abort()

@@ -148,8 +148,9 @@ func (p *pings) received(context.Context, []byte) bool {
 	return false
 }
 
-// Subprotocol is the one agreed on, or empty.
-func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
+// SetReadLimit sets Options.ReadLimit anew, from the next message on. It doesn't
+// block.
+func (c *Conn) SetReadLimit(n int64) { c.ws.SetReadLimit(n) }
 
 // Read waits for the next message. The caller may keep what it returns and
 // must not write to it. It is not checked to be UTF-8. Read must not be called
