@@ -150,9 +150,10 @@ func (f *flagSet) configParser(known map[string]bool) ff.ConfigFileParser {
 	}
 }
 
-// serviceLink matches the variables that Kubernetes sets in every pod for a
-// service whose name begins with "bms", and that nobody meant for us.
-var serviceLink = regexp.MustCompile(`^BMS_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+// serviceLink matches the variables, with their values where those tell, that
+// Kubernetes sets in every pod for a service whose name begins with "bms", and
+// that nobody meant for us.
+var serviceLink = regexp.MustCompile(`^BMS_([A-Z0-9_]+_)?(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT=(tcp|udp|sctp)://|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)`)
 
 // checkEnvironment returns an error that names the first BMS_ variable which
 // is the twin of no flag.
@@ -170,7 +171,7 @@ func checkEnvironment(environ []string, known map[string]bool) error {
 	slices.Sort(environ)
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, envPrefix) && !twins[name] && !serviceLink.MatchString(name) {
+		if strings.HasPrefix(name, envPrefix) && !twins[name] && !serviceLink.MatchString(kv) {
 			return usagef("unknown environment variable %s: no flag has this twin", name)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -110,6 +111,24 @@ func TestFlags_secret_comes_from_a_file(t *testing.T) {
 	}
 }
 
+// A variable that belongs to two flags could not be given to either.
+func TestFlags_no_two_own_one_variable(t *testing.T) {
+	owner := map[string]string{}
+	for _, c := range commands() {
+		fs, _ := c.make()
+		own := func(variable, flag string) {
+			if other := owner[variable]; other != "" && other != flag {
+				t.Errorf("%s is the twin of --%s and of --%s", variable, other, flag)
+			}
+			owner[variable] = flag
+		}
+		fs.VisitAll(func(fl *flag.Flag) { own(envName(fl.Name), fl.Name) })
+		for _, name := range fs.secrets {
+			own(envName(name)+"_FILE", name)
+		}
+	}
+}
+
 func TestFlags_kubernetes_service_links_are_not_ours(t *testing.T) {
 	clearEnvironment(t)
 	for name, value := range map[string]string{
@@ -137,6 +156,8 @@ func TestFlags_mistakes_stop_the_start_and_are_named(t *testing.T) {
 		"stray_argument":              {args: []string{"now"}, want: `"now"`},
 		"unknown_variable":            {env: map[string]string{"BMS_ADR": ":1"}, want: "BMS_ADR"},
 		"unknown_variable_with_port":  {env: map[string]string{"BMS_ADDR_PORTS": "1"}, want: "BMS_ADDR_PORTS"},
+		"port":                        {env: map[string]string{"BMS_PORT": "8080"}, want: "BMS_PORT"},
+		"port_of_something":           {env: map[string]string{"BMS_HTTP_PORT": ":8080"}, want: "BMS_HTTP_PORT"},
 		"file_variable_of_no_secret":  {env: map[string]string{"BMS_ADDR_FILE": "x"}, want: "BMS_ADDR_FILE"},
 		"unknown_key":                 {yaml: "adr: :1\n", want: `"adr"`},
 		"nested_key":                  {yaml: "jwt: {secret: x}\n", want: `"jwt.secret"`},

@@ -9,29 +9,26 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"bms/domain"
 	"bms/projections"
-	"bms/transport/auth"
 )
 
 // rebuildConfig is what `bms rebuild` was told.
 type rebuildConfig struct {
-	url, dataDir, token string
-	tokenFile           string
-	verify, cancel      bool
+	url, token     string
+	signer         signer // of a token, if there is none
+	verify, cancel bool
 }
 
 func rebuildCommand() (*flagSet, runFunc) {
 	f, c := newFlagSet("rebuild"), &rebuildConfig{}
 	f.operands = []string{"NAME|all"}
 	f.StringVar(&c.url, "url", "http://localhost:3001", "`URL` of the node")
-	f.secret(&c.token, "token", "an admin's `token`")
-	f.StringVar(&c.tokenFile, "token-file", "", "`file` with an admin's token")
-	f.StringVar(&c.dataDir, "data", "./data", "data `folder` whose development key signs a token if there is none")
+	f.secret(&c.token, "token", "an admin's `token`; without one it is signed as bms token does")
+	c.signer.define(f)
 	f.BoolVar(&c.verify, "verify", false, "don't rebuild: fold twice into scratch files and compare the digests with that of the read model")
 	f.BoolVar(&c.cancel, "cancel", false, "cancel what is under way")
 	return f, func(ctx context.Context, stdout, _ io.Writer) error {
@@ -53,28 +50,12 @@ func (c *rebuildConfig) client() (*projectionsClient, error) {
 		return nil, usagef("--url %q: want for instance http://localhost:3001", c.url)
 	}
 	token := c.token
-	switch {
-	case token != "" && c.tokenFile != "":
-		return nil, usagef("--token and --token-file are both given: leave one out")
-	case c.tokenFile != "":
-		raw, err := os.ReadFile(c.tokenFile)
-		if err != nil {
-			return nil, usagef("--token-file: %v", err)
-		}
-		token = strings.TrimSpace(string(raw))
-	case token == "":
-		key, err := readDevKey(c.dataDir)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, usagef("no token: give --token (BMS_TOKEN, BMS_TOKEN_FILE) or --token-file, or --data of a node that runs with --dev")
-		}
-		if err != nil {
-			return nil, err
-		}
-		now := time.Now()
+	if token == "" {
 		// Long enough for any rebuild.
-		token, err = auth.Sign(key, auth.Grant{
-			Identity: domain.Identity{UserID: "operator", Role: domain.RoleAdmin}, IssuedAt: now, ExpiresAt: now.Add(24 * time.Hour),
-		})
+		token, err = c.signer.sign(domain.Identity{UserID: "operator", Role: domain.RoleAdmin}, 24*time.Hour)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, usagef("no token: give --token (BMS_TOKEN, BMS_TOKEN_FILE) or --jwt-secret, or --data of a node that runs with --dev")
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -33,9 +33,13 @@ func TestRebuild_all_and_verify_on_a_node_that_serves(t *testing.T) {
 			t.Errorf("stdout %q does not say that %s is rebuilt", stdout, name)
 		}
 	}
-	code, stdout, stderr = bms(t, "rebuild", "--verify", "inventory", "--token-file", file, "--url", url+"/")
+	t.Setenv("BMS_TOKEN_FILE", file)
+	code, stdout, stderr = bms(t, "rebuild", "--verify", "inventory", "--url", url+"/")
 	if code != exitOK || !strings.Contains(stdout, "inventory: verified") {
 		t.Errorf("code %d, stdout %q, stderr %q; want that it is verified", code, stdout, stderr)
+	}
+	if err := os.Unsetenv("BMS_TOKEN_FILE"); err != nil {
+		t.Fatal(err)
 	}
 	t.Setenv("BMS_TOKEN", token)
 	code, _, stderr = bms(t, "rebuild", "--cancel", "--url", url, "inventory")
@@ -55,6 +59,17 @@ func TestRebuild_all_and_verify_on_a_node_that_serves(t *testing.T) {
 	}
 }
 
+// Whoever runs it beside the node, with the node's flags or variables, is let in.
+func TestRebuild_signs_as_the_node_wants_it(t *testing.T) {
+	clearEnvironment(t)
+	node := startNode(t, t.TempDir(), "--jwt-issuer", "shops", "--jwt-audience", "tills")
+	t.Setenv("BMS_JWT_ISSUER", "shops")
+	code, _, stderr := bms(t, "rebuild", "stats", "--url", "http://"+node.addr, "--jwt-secret", testSecret, "--jwt-audience", "tills")
+	if code != exitOK {
+		t.Errorf("code %d, %q, want it rebuilt", code, stderr)
+	}
+}
+
 func TestRebuild_mistakes_are_named(t *testing.T) {
 	clearEnvironment(t)
 	for name, c := range map[string]struct {
@@ -62,13 +77,12 @@ func TestRebuild_mistakes_are_named(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		"no_name":    {[]string{"rebuild"}, exitUsage, "NAME|all is missing"},
-		"two_names":  {[]string{"rebuild", "stats", "users"}, exitUsage, `"users"`},
-		"no_token":   {[]string{"rebuild", "stats", "--data", t.TempDir()}, exitUsage, "--token"},
-		"two_tokens": {[]string{"rebuild", "stats", "--token", "x", "--token-file", "y"}, exitUsage, "--token-file"},
-		"no_file":    {[]string{"rebuild", "stats", "--token-file", filepath.Join(t.TempDir(), "none")}, exitUsage, "--token-file"},
-		"bad_url":    {[]string{"rebuild", "stats", "--url", "localhost:3001", "--token", "x"}, exitUsage, "--url"},
-		"nobody":     {[]string{"rebuild", "stats", "--url", "http://127.0.0.1:1", "--token", "x"}, exitFailed, "ask the node"},
+		"no_name":   {[]string{"rebuild"}, exitUsage, "NAME|all is missing"},
+		"two_names": {[]string{"rebuild", "stats", "users"}, exitUsage, `"users"`},
+		"no_token":  {[]string{"rebuild", "stats", "--data", t.TempDir()}, exitUsage, "--token"},
+		"short_key": {[]string{"rebuild", "stats", "--jwt-secret", "short"}, exitUsage, "bytes"},
+		"bad_url":   {[]string{"rebuild", "stats", "--url", "localhost:3001", "--token", "x"}, exitUsage, "--url"},
+		"nobody":    {[]string{"rebuild", "stats", "--url", "http://127.0.0.1:1", "--token", "x"}, exitFailed, "ask the node"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if code, _, stderr := bms(t, c.args...); code != c.code || !strings.Contains(stderr, c.stderr) {

@@ -45,10 +45,10 @@ func operatedJSON(status int, v any) (operated, error) {
 // So what came of it is a commit without events under user and key: durable, in
 // backups, found by the index that finds commands, and of one space of keys
 // with them. Each is alone in a stream of its own, since none rests on another.
-// It is appended after the effect: a crash in between ends connections and
-// rebuilds anyway, and what was parked is not any more, so no effect comes
-// twice. The other way round, what never was done could be answered as done for
-// ever.
+// It is appended after the effect. After a crash in between, a repeat finds the
+// connection gone, nothing parked, the rebuild under way, and is told so: no
+// effect comes twice. The other way round, what never was done could be answered
+// as done for ever.
 func (a *api) operate(name string, do operation, known ...param) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := a.identify(r)
