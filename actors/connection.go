@@ -95,6 +95,7 @@ type Connection struct {
 	greeting json.RawMessage     // the session message until it is given out
 	unread   *backlog            // until it is given out
 	messages []message
+	turn     turn      // to catch up, until what it gave out is written
 	writing  *writing  // of sampled events given out last, until they are written; usually nil
 	ending   EndReason // set once; Next then gives out nothing more
 	told     bool      // the actor knows of ending
@@ -136,7 +137,9 @@ func (c *Connection) Post(name string, data json.RawMessage) {
 
 // Next appends the connection's next frames to dst, about size bytes of them,
 // and moves the cursor past them. Nothing appended means that there is nothing
-// now; the transport will be woken. It may wait for a read of the log.
+// now, or nothing yet; the transport will be woken. It may wait for a turn to
+// catch up and a read of the log, but not for many: what the transport itself
+// has to say (answers, heartbeats) goes out between two calls.
 func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 	started := len(dst)
 	var w *[]*Frame
@@ -148,6 +151,7 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 	}()
 	for {
 		c.mu.Lock()
+		c.turn.end()
 		if c.writing != nil && len(dst) == started { // what was given out before has been written by now
 			w := c.writing
 			c.writing = nil
@@ -177,25 +181,23 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 			dst = append(dst, c.hub.cfg.Codecs[c.codec].Message(m.name, m.data, c.cursor))
 		}
 		c.messages = nil
-		cursor, members := c.cursor, c.members
+		// The rooms may change from here on. That does no harm: a room joined
+		// now is for events after a head that isn't before this one, hence
+		// after upTo, and one left is no longer seen.
+		cursor, members, head := c.cursor, c.members, c.hub.Head()
 		c.mu.Unlock()
 
-		head := *c.hub.rooms.head.Load()
 		if !head.After(cursor) {
 			return dst
 		}
 		if w == nil {
 			w = scratch.Get().(*[]*Frame)
 		}
-		// The rooms may change meanwhile. That does no harm: a room joined
-		// since is for events after the head at that moment, hence after
-		// upTo, and one left is no longer seen.
 		var ok bool
-		if *w, ok = mergeTails((*w)[:0], members, cursor, head); ok {
-			dst, size = c.emit(dst, size, *w, head)
-		} else if dst, size, ok = c.catchUp(dst, size, w, cursor, head); !ok {
-			return dst
+		if *w, ok = mergeTails((*w)[:0], members, cursor, head); !ok {
+			return c.catchUp(dst, size, w, members, cursor, head)
 		}
+		dst, size = c.emit(dst, size, *w, head)
 		c.mu.Lock()
 		again := c.cursor.Seq < head.Seq
 		c.mu.Unlock()
@@ -205,26 +207,35 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 	}
 }
 
-// catchUp gives out from behind the tails, with one of the places for that:
-// however many connections catch up at once, few of them are at it at any
-// moment, in turn, and those that are up to date don't wait behind them. It
-// reports false when the log can't be read or the hub has closed.
-func (c *Connection) catchUp(dst [][]byte, size int, w *[]*Frame, cursor, head domain.Position) (_ [][]byte, left int, ok bool) {
-	select {
-	case c.hub.catchingUp <- struct{}{}:
-	case <-c.hub.ctx.Done():
-		return dst, size, false
+// catchUp gives out from behind the tails, in a turn that ends when that has
+// been written: however many connections catch up at once, few of them are at
+// it at any moment, and those that are up to date don't wait behind them.
+func (c *Connection) catchUp(dst [][]byte, size int, w *[]*Frame, members []member, cursor, head domain.Position) [][]byte {
+	t, err := c.hub.turns.take(c.done, turnToCatchUp)
+	if err != nil { // the connection or the hub has closed
+		return dst
 	}
-	defer func() { <-c.hub.catchingUp }()
-	frames, upTo, err := c.hub.behind((*w)[:0], cursor, head)
+	frames, upTo, err := c.hub.behind((*w)[:0], members, cursor, head)
 	*w = frames
 	if err != nil {
+		t.end()
 		c.hub.cfg.Logger.Error("connection can't read the log", "sid", c.sid, "error", err)
 		c.end(EndLogUnavailable)
-		return dst, size, false
+		return dst
 	}
-	dst, left = c.emit(dst, size, frames, upTo)
-	return dst, left, true
+	given, _ := c.emit(dst, size, frames, upTo)
+	c.mu.Lock()
+	c.turn = t
+	select {
+	case <-c.done: // nobody will call Next
+		c.turn.end()
+	default:
+	}
+	c.mu.Unlock()
+	if len(given) == len(dst) { // it was of no concern: go on, when the transport has had its say
+		c.transport.Wake()
+	}
+	return given
 }
 
 // scratch holds the slices in which Next gathers frames, so that an idle
@@ -237,6 +248,9 @@ var scratch = sync.Pool{New: func() any { s := make([]*Frame, 0, 64); return &s 
 func (c *Connection) emit(dst [][]byte, size int, frames []*Frame, upTo domain.Position) ([][]byte, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ending != "" { // nothing is owed any more, and no room to be joined
+		return dst, size
+	}
 	var given, bytes int
 	var youngest *Frame
 	defer func() {
@@ -380,6 +394,7 @@ func (c *Connection) Closed(reason string) {
 			c.hub.rooms.leave(m.room, c)
 		}
 		c.members = nil
+		c.turn.end()
 		w := c.writing
 		c.writing = nil
 		c.mu.Unlock()

@@ -2,12 +2,11 @@ package actors
 
 import (
 	"slices"
-	"sort"
 
 	"bms/domain"
 )
 
-// recentChunk is how many frames of all rooms a connection that has fallen
+// recentChunk is how many frames of a source a connection that has fallen
 // behind its rooms' tails looks at in one go.
 const recentChunk = 256
 
@@ -16,26 +15,21 @@ const recentChunk = 256
 //
 //	tails     of the rooms            the usual case: memory, only what is wanted
 //	recent    of all rooms together   memory, to be sifted
-//	segments  of the log              read once for all who need them, to be sifted
+//	segments  of the log              read once for all who need them, sorted by room
 //
 // Either way it gets frames in log order, perhaps some of no concern to it and
 // doubles next to each other, and the position up to which they are complete.
 
-// behind gathers from recent or segments. dst must be empty; its memory is
-// used. Callers hold a place in h.catchingUp.
-func (h *Hub) behind(dst []*Frame, cursor, head domain.Position) ([]*Frame, domain.Position, error) {
+// behind gathers from recent or segments, some hundreds of frames at most. dst
+// must be empty; its memory is used. Callers have a turn to catch up.
+func (h *Hub) behind(dst []*Frame, members []member, cursor, head domain.Position) ([]*Frame, domain.Position, error) {
 	if dst, ok := h.recent.after(dst, cursor, head, recentChunk); ok {
 		if len(dst) == recentChunk {
 			return dst, dst[len(dst)-1].pos(), nil
 		}
 		return dst, head, nil
 	}
-	seg, err := h.segments.after(h.ctx, cursor, head)
-	if err != nil {
-		return dst, cursor, err
-	}
-	first := sort.Search(len(seg.frames), func(i int) bool { return seg.frames[i].pos().After(cursor) })
-	return append(dst, seg.frames[first:]...), seg.upTo, nil
+	return h.segments.after(h.ctx, dst, members, cursor, head)
 }
 
 // mergeTails gathers from the rooms' tails. dst must be empty. ok is false, and what it returns empty,

@@ -26,11 +26,9 @@ type Hub struct {
 	rooms    *rooms
 	recent   *tail
 	segments *segments
+	turns    *turns
 	touched  []*room    // the feed's own, kept for reuse
 	traced   []fedTrace // likewise
-	// catchingUp has a place for each connection being served from behind
-	// the tails.
-	catchingUp chan struct{}
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -58,16 +56,19 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	h.rooms = newRooms(cfg.System, cfg.TailFrames, cfg.RoomIdle, cfg.Now, head)
 	h.recent = newTail(cfg.RecentFrames, head)
 	h.segments = newSegments(h, cfg.SegmentBytes)
-	h.catchingUp = make(chan struct{}, cfg.CatchUps)
+	h.turns = newTurns(h.ctx, cfg.Now)
 	return h, nil
 }
 
-// Run follows the log and feeds the rooms until the context or the hub ends. It
-// is called once.
+// Run follows the log and feeds the rooms until the context or the hub ends, and
+// gives out turns until the hub ends. It is called once.
 func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(h.ctx, cancel)()
+	for range h.cfg.Turns {
+		h.ran.begin(h.turns.place)
+	}
 	done := make(chan struct{})
 	if h.ran.begin(func() { defer close(done); h.follow(ctx) }) {
 		<-done
@@ -177,6 +178,16 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	return c, recovered, nil
 }
 
+// Turn waits for a turn at the processors, for what lets a client in: an HTTP
+// upgrade, Connect. Call end when it is done. It fails when ctx or the hub ends.
+func (h *Hub) Turn(ctx context.Context) (end func(), err error) {
+	t, err := h.turns.take(ctx.Done(), turnToJoin)
+	if err != nil {
+		return nil, errors.Join(err, ctx.Err())
+	}
+	return t.end, nil
+}
+
 // userAt reads what the log says of a user: up to a position, and now.
 func (h *Hub) userAt(ctx context.Context, userID string, at domain.Position) (then, now *domain.User, err error) {
 	stream := domain.StreamOfUser(userID)
@@ -270,6 +281,9 @@ func (h *Hub) delivered(events, bytes int, youngest *domain.Event, o *origin, tr
 	d := Delivery{Events: events, Bytes: bytes, Lag: now.Sub(youngest.At), Waited: -1, Trace: trace}
 	if o != nil && !o.fed.IsZero() {
 		d.Waited = max(now.Sub(o.fed), 0)
+		if d.Waited < liveFor {
+			h.turns.delivered(now)
+		}
 	}
 	h.cfg.Delivered(d)
 }

@@ -44,9 +44,9 @@ type HubConfig struct {
 	// SegmentBytes bounds what is kept of the log for connections that catch
 	// up; 0 means 64 MB.
 	SegmentBytes int
-	// CatchUps bounds how many of them are served at any moment; 0 means
-	// half the processors, at least one.
-	CatchUps int
+	// Turns is how many clients that come in and connections that catch up
+	// are served at any moment; 0 means half the processors, at least one.
+	Turns int
 	// RoomIdle is how long an empty room lives on; 0 means 5 minutes.
 	RoomIdle time.Duration
 	// Inbound bounds the events of one client being handled; at the bound
@@ -84,7 +84,7 @@ func (c *HubConfig) check() error {
 		{"TailFrames", c.TailFrames},
 		{"RecentFrames", c.RecentFrames},
 		{"SegmentBytes", c.SegmentBytes},
-		{"CatchUps", c.CatchUps},
+		{"Turns", c.Turns},
 		{"RoomIdle", int(c.RoomIdle)},
 		{"Inbound", c.Inbound},
 		{"RoomsPerConnection", c.RoomsPerConnection},
@@ -100,7 +100,7 @@ func (c *HubConfig) defaults() {
 	c.TailFrames = orDefault(c.TailFrames, 256)
 	c.RecentFrames = orDefault(c.RecentFrames, 8192)
 	c.SegmentBytes = orDefault(c.SegmentBytes, 64<<20)
-	c.CatchUps = orDefault(c.CatchUps, max(1, runtime.GOMAXPROCS(0)/2))
+	c.Turns = orDefault(c.Turns, max(1, runtime.GOMAXPROCS(0)/2))
 	c.RoomIdle = orDefault(c.RoomIdle, 5*time.Minute)
 	c.Inbound = orDefault(c.Inbound, 16)
 	c.RoomsPerConnection = orDefault(c.RoomsPerConnection, 256)

@@ -20,7 +20,7 @@ func Test_a_hub_names_the_setting_that_can_not_be(t *testing.T) {
 		"TailFrames":         func(c *HubConfig) { c.TailFrames = -1 },
 		"RecentFrames":       func(c *HubConfig) { c.RecentFrames = -1 },
 		"SegmentBytes":       func(c *HubConfig) { c.SegmentBytes = -1 },
-		"CatchUps":           func(c *HubConfig) { c.CatchUps = -1 },
+		"Turns":              func(c *HubConfig) { c.Turns = -1 },
 		"RoomIdle":           func(c *HubConfig) { c.RoomIdle = -1 },
 		"Inbound":            func(c *HubConfig) { c.Inbound = -1 },
 		"RoomsPerConnection": func(c *HubConfig) { c.RoomsPerConnection = -1 },

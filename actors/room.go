@@ -13,6 +13,7 @@ import (
 // the members and wakes them.
 type room struct {
 	name string
+	hash uint32 // see stretch
 	tail *tail
 	ref  *Ref
 	// told is true while news is on its way to the actor, so that one
@@ -61,7 +62,7 @@ func (r *rooms) join(name string, c *Connection) *room {
 	defer r.mu.Unlock()
 	m := r.byName[name]
 	if m == nil {
-		m = &room{name: name, tail: newTail(r.tailLimit, *r.head.Load())}
+		m = &room{name: name, hash: roomHash(name), tail: newTail(r.tailLimit, *r.head.Load())}
 		m.ref = r.system.Spawn("room", name, 2, &roomActor{room: m})
 		r.byName[name] = m
 	}

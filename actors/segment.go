@@ -3,6 +3,9 @@ package actors
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
+	"slices"
+	"sort"
 	"strconv"
 	"sync"
 
@@ -12,72 +15,182 @@ import (
 	"bms/domain"
 )
 
-// segmentCommits is how many commits a segment spans: segment n holds the
-// sequences n*segmentCommits+1 to (n+1)*segmentCommits.
-const segmentCommits = 256
+// spanCommits is how many commits a span has: span n holds the sequences
+// n*spanCommits+1 to (n+1)*spanCommits.
+const spanCommits = 256
 
-// segment is a stretch of the log made into frames, shared by all connections
-// that catch up through it. It is immutable; a longer one takes its place when
-// the log has grown.
+const (
+	// stepCommits is how many commits are read at once; the log bounds them
+	// in bytes too.
+	stepCommits = 64
+	// spansKept bounds what is known of spans without their frames: about a
+	// kilobyte each, of four million commits in all.
+	spansKept = 16 << 10
+	// passedAtOnce bounds how many stretches of no concern a connection
+	// passes in one turn.
+	passedAtOnce = 1024
+)
+
+// stretch is what is known of a part of a span: where it lies and which rooms
+// have events in it. Most spans are one stretch; one of large commits is cut
+// into several, and so is the last one, which grows with the log. Stretches
+// are immutable.
+type stretch struct {
+	after uint64          // the sequence before its first commit
+	upTo  domain.Position // its last commit
+	rooms []uint32        // hashes of their names, sorted
+}
+
+// concerns reports whether one of the members' rooms may have events in it.
+func (s *stretch) concerns(members []member) bool {
+	for i := range members {
+		if _, ok := slices.BinarySearch(s.rooms, members[i].room.hash); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// segment is a stretch made into frames, shared by all connections that catch
+// up through it. It is immutable.
 type segment struct {
 	frames []*Frame
-	upTo   domain.Position // last commit in it
+	rooms  map[string][]int32 // indexes into frames, by the room's name
+	upTo   domain.Position
 	bytes  int
 }
 
 // segments reads the log for connections that are behind their rooms' tails.
-// Each stretch is read and encoded once, however many need it, and what is kept
-// is bounded in bytes. Hub.catchingUp bounds the reads at once.
+// Each stretch is read and encoded once, however many need it; what is kept of
+// it is bounded in bytes. Which rooms it is of is known for much longer, so
+// that a connection passes what is of no concern to it without reading it.
 type segments struct {
 	hub    *Hub
 	limit  int // bytes kept at most
 	flight singleflight.Group
 
-	mu    sync.Mutex // guards cache and bytes
-	cache *simplelru.LRU[uint64, *segment]
+	mu    sync.Mutex                        // guards the following
+	kept  *simplelru.LRU[uint64, *segment]  // by stretch.after
+	spans *simplelru.LRU[uint64, []stretch] // by number; the stretches follow one another
 	bytes int
 }
 
 func newSegments(h *Hub, limit int) *segments {
 	s := &segments{hub: h, limit: limit}
-	cache, err := simplelru.NewLRU(1<<20, func(_ uint64, old *segment) { s.bytes -= old.bytes })
+	var err error
+	if s.kept, err = simplelru.NewLRU(1<<20, func(_ uint64, old *segment) { s.bytes -= old.bytes }); err == nil {
+		s.spans, err = simplelru.NewLRU[uint64, []stretch](spansKept, nil)
+	}
 	if err != nil { // only for a size below one
 		panic(err)
 	}
-	s.cache = cache
 	return s
 }
 
-// after returns the segment in which reading goes on after cursor, complete at
-// least up to head or to the segment's own end. ctx bounds the wait.
-func (s *segments) after(ctx context.Context, cursor, head domain.Position) (*segment, error) {
-	// A cursor inside a commit goes on in that commit; the index tells
-	// nothing of the commit's length, so look at the cursor's own segment
-	// first and go on to the next one when that holds nothing later.
-	n := (max(cursor.Seq, 1) - 1) / segmentCommits
-	for {
-		seg, err := s.get(ctx, n, head)
+// roomHash hashes room names for stretches. Two rooms of one hash cost a
+// reading in vain.
+var roomHash = func() func(name string) uint32 {
+	seed := maphash.MakeSeed()
+	return func(name string) uint32 { return uint32(maphash.String(seed, name)) }
+}()
+
+// after appends to dst, which must be empty, the frames that the members' rooms
+// have after cursor, and returns up to where they are complete: at most head,
+// and beyond cursor. ctx bounds the wait.
+func (s *segments) after(ctx context.Context, dst []*Frame, members []member, cursor, head domain.Position) ([]*Frame, domain.Position, error) {
+	for range passedAtOnce {
+		st, read, err := s.stretchAfter(ctx, cursor, head)
 		if err != nil {
-			return nil, err
+			return dst, cursor, err
 		}
-		if seg.upTo.After(cursor) || (n+1)*segmentCommits >= head.Seq {
-			return seg, nil
+		if st.concerns(members) {
+			seg, err := s.get(ctx, st)
+			if err != nil {
+				return dst, cursor, err
+			}
+			dst, cursor = seg.after(dst, members, cursor)
+			return dst, cursor, nil
 		}
-		n++
+		cursor = st.upTo
+		if read || !head.After(cursor) {
+			break
+		}
+	}
+	return dst, cursor, nil
+}
+
+// stretchAfter returns the stretch with what follows cursor, which must be
+// before head, and whether it had to be read.
+func (s *segments) stretchAfter(ctx context.Context, cursor, head domain.Position) (st *stretch, read bool, err error) {
+	// A cursor inside a commit goes on in that commit: look at its own span
+	// first and go on to the next one when that holds nothing later.
+	for n := (max(cursor.Seq, 1) - 1) / spanCommits; ; n++ {
+		known := s.known(n)
+		i := sort.Search(len(known), func(i int) bool { return known[i].upTo.After(cursor) })
+		if i < len(known) {
+			return &known[i], false, nil
+		}
+		after, want := n*spanCommits, min((n+1)*spanCommits, head.Seq)
+		if len(known) > 0 {
+			after = known[len(known)-1].upTo.Seq
+		}
+		for after < want {
+			if st, err = s.read(ctx, n, after, want); err != nil || st.upTo.After(cursor) {
+				return st, true, err
+			}
+			after = st.upTo.Seq
+		}
 	}
 }
 
-// get returns segment n, complete up to head or its own end.
-func (s *segments) get(ctx context.Context, n uint64, head domain.Position) (*segment, error) {
-	want := min((n+1)*segmentCommits, head.Seq)
-	old := s.cached(n)
-	if old != nil && old.upTo.Seq >= want {
-		return old, nil
+func (s *segments) known(n uint64) []stretch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, _ := s.spans.Get(n)
+	return known
+}
+
+// get returns a stretch's frames.
+func (s *segments) get(ctx context.Context, st *stretch) (*segment, error) {
+	s.mu.Lock()
+	seg, ok := s.kept.Get(st.after)
+	s.mu.Unlock()
+	if ok && seg.upTo == st.upTo {
+		return seg, nil
 	}
-	// The key names the wanted end too: a longer want must not be answered
-	// by a shorter read under way.
-	key := strconv.FormatUint(n, 36) + "/" + strconv.FormatUint(want, 36)
-	got := s.flight.DoChan(key, func() (any, error) { return s.read(n, want) })
+	return s.load(ctx, st.after, st.upTo.Seq, false)
+}
+
+// read reads the stretch of span n that begins after a sequence and ends at
+// want, or before if that is much.
+func (s *segments) read(ctx context.Context, n, after, want uint64) (*stretch, error) {
+	seg, err := s.load(ctx, after, want, true)
+	if err != nil {
+		return nil, err
+	}
+	st := stretch{after: after, upTo: seg.upTo, rooms: make([]uint32, 0, len(seg.rooms))}
+	for name := range seg.rooms {
+		st.rooms = append(st.rooms, roomHash(name))
+	}
+	slices.Sort(st.rooms)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, _ := s.spans.Get(n)
+	end := n * spanCommits
+	if len(known) > 0 {
+		end = known[len(known)-1].upTo.Seq
+	}
+	if end == after { // else somebody else was as quick
+		s.spans.Add(n, append(known[:len(known):len(known)], st))
+	}
+	return &st, nil
+}
+
+// load reads commits after a sequence up to want, and makes a segment of them
+// that is kept. cut says that it may end before, when it has become large.
+func (s *segments) load(ctx context.Context, after, want uint64, cut bool) (*segment, error) {
+	key := strconv.FormatUint(after, 36) + "/" + strconv.FormatUint(want, 36) + "/" + strconv.FormatBool(cut)
+	got := s.flight.DoChan(key, func() (any, error) { return s.make(after, want, cut) })
 	select {
 	case r := <-got:
 		if r.Err != nil {
@@ -89,58 +202,79 @@ func (s *segments) get(ctx context.Context, n uint64, head domain.Position) (*se
 	}
 }
 
-func (s *segments) cached(n uint64) *segment {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	seg, _ := s.cache.Get(n)
-	return seg
-}
-
-// read reads segment n up to the sequence want, from where the cached part
-// ends, and keeps it. It belongs to all who wait for it, hence to no caller's
-// context.
-func (s *segments) read(n, want uint64) (*segment, error) {
-	after := n * segmentCommits
-	next := &segment{}
-	if old := s.cached(n); old != nil {
-		if old.upTo.Seq >= want {
-			return old, nil
-		}
-		after = old.upTo.Seq
-		*next = segment{frames: old.frames[:len(old.frames):len(old.frames)], upTo: old.upTo, bytes: old.bytes}
-	}
-	for after < want {
-		commits, err := s.hub.cfg.Log.Read(s.hub.ctx, after, int(want-after))
+// make is load for all who wait for it, hence in no caller's context.
+func (s *segments) make(after, want uint64, cut bool) (*segment, error) {
+	seg := &segment{rooms: map[string][]int32{}}
+	for at := after; at < want && (!cut || seg.bytes <= s.limit/16); at = seg.upTo.Seq {
+		commits, err := s.hub.cfg.Log.Read(s.hub.ctx, at, int(min(want-at, stepCommits)))
 		if err != nil {
-			return nil, fmt.Errorf("read the log after %d: %w", after, err)
+			return nil, fmt.Errorf("read the log after %d: %w", at, err)
 		}
 		if len(commits) == 0 {
-			return nil, fmt.Errorf("read the log after %d: %w: it ends before %d", after, domain.ErrCorrupt, want)
+			return nil, fmt.Errorf("read the log after %d: %w: it ends before %d", at, domain.ErrCorrupt, want)
 		}
 		for _, c := range commits {
-			var o *origin
-			if trace := s.hub.traceOf(c, false); trace != nil {
-				o = &origin{trace: trace}
-			}
-			next.frames = s.hub.framesOf(next.frames, c, o)
-			for i := range c.Events {
-				next.bytes += 2*len(c.Events[i].Data) + 512 // the event, and about as much encoded
-			}
-			next.upTo = c.Position
+			seg.add(s.hub, c)
 		}
-		after = next.upTo.Seq
 	}
-	s.keep(n, next)
-	return next, nil
+	s.keep(after, seg)
+	return seg, nil
 }
 
-func (s *segments) keep(n uint64, seg *segment) {
+// add adds a commit's frames.
+func (s *segment) add(h *Hub, c *domain.Commit) {
+	var o *origin
+	if trace := h.traceOf(c, false); trace != nil {
+		o = &origin{trace: trace}
+	}
+	i := len(s.frames)
+	s.frames = h.framesOf(s.frames, c, o)
+	for ; i < len(s.frames); i++ {
+		f := s.frames[i]
+		s.bytes += 2*len(f.event.Data) + 512 // the event, and about as much encoded
+		for _, name := range f.rooms {
+			s.rooms[name] = append(s.rooms[name], int32(i))
+		}
+	}
+	s.upTo = c.Position
+}
+
+func (s *segments) keep(after uint64, seg *segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cache.Remove(n)
-	s.cache.Add(n, seg)
+	s.kept.Remove(after)
+	s.kept.Add(after, seg)
 	s.bytes += seg.bytes
-	for s.bytes > s.limit && s.cache.Len() > 1 {
-		s.cache.RemoveOldest()
+	for s.bytes > s.limit && s.kept.Len() > 1 {
+		s.kept.RemoveOldest()
 	}
+}
+
+// after appends the frames that the members' rooms have after cursor, some
+// hundreds at most, and returns up to where they are complete.
+func (s *segment) after(dst []*Frame, members []member, cursor domain.Position) ([]*Frame, domain.Position) {
+	upTo, sources := s.upTo, 0
+	for i := range members {
+		in := s.rooms[members[i].room.name]
+		in = in[sort.Search(len(in), func(i int) bool { return s.frames[in[i]].pos().After(cursor) }):]
+		if len(in) == 0 {
+			continue
+		}
+		sources++
+		if len(in) > recentChunk {
+			in = in[:recentChunk]
+			if last := s.frames[in[recentChunk-1]].pos(); upTo.After(last) {
+				upTo = last
+			}
+		}
+		for _, at := range in {
+			dst = append(dst, s.frames[at])
+		}
+	}
+	if sources > 1 {
+		slices.SortFunc(dst, func(a, b *Frame) int { return a.pos().Compare(b.pos()) })
+	}
+	end := sort.Search(len(dst), func(i int) bool { return dst[i].pos().After(upTo) })
+	clear(dst[end:])
+	return dst[:end], upTo
 }

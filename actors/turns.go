@@ -1,0 +1,142 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// turnLease is how long a turn is waited for. Whoever takes longer is taken to
+// wait for something else than a processor: a socket that takes no more, a
+// disk.
+const turnLease = time.Millisecond
+
+// restLeast is the shortest rest: shorter ones are saved up, since a timer
+// below a millisecond makes the processors spin.
+const restLeast = time.Millisecond
+
+// turnKind tells apart who waits for a turn.
+type turnKind int
+
+const (
+	turnToJoin    turnKind = iota // a client comes in
+	turnToCatchUp                 // a connection goes on from behind the tails
+	turnKinds
+)
+
+// turns lets what comes in bulk have its turns at the processors: clients that
+// connect and connections that catch up. After a restart all of them do so at
+// once, and each would be ready to run; a live event, which takes a dozen hops
+// from goroutine to goroutine on its way from the command to the socket, would
+// wait behind all of them at each.
+//
+// There are as many places as half the processors, so that the others are
+// there for what is live. Each kind has a queue, and a place takes from them in
+// turn, the first come first. Between two turns a place lets go of its
+// processor until everything else that could run has run, also what has just
+// been read from the network; and while live events are being delivered it
+// rests for as long as the turn took.
+type turns struct {
+	queues [turnKinds]chan chan struct{} // unbuffered: to be received from it is to have the turn
+	// live is when an event was last delivered soon after it was fed, in
+	// nanoseconds of the clock.
+	live atomic.Int64
+	now  func() time.Time
+	ctx  context.Context // no turns once it has ended
+}
+
+func newTurns(ctx context.Context, now func() time.Time) *turns {
+	t := &turns{now: now, ctx: ctx}
+	for kind := range t.queues {
+		t.queues[kind] = make(chan chan struct{})
+	}
+	return t
+}
+
+// turn is the right to use a processor for a moment. The zero value is none.
+type turn struct{ ended chan struct{} }
+
+// end gives the turn back, at once if not before.
+func (t *turn) end() {
+	if t.ended != nil {
+		close(t.ended)
+		t.ended = nil
+	}
+}
+
+// errNoTurn is what waiting for a turn ends with when whoever waits has gone,
+// or the turns have ended.
+var errNoTurn = errors.New("no turn")
+
+// take waits for a turn, until gone is closed.
+func (t *turns) take(gone <-chan struct{}, kind turnKind) (turn, error) {
+	ended := make(chan struct{})
+	select {
+	case t.queues[kind] <- ended:
+		return turn{ended}, nil
+	case <-gone:
+	case <-t.ctx.Done():
+	}
+	return turn{}, errNoTurn
+}
+
+// delivered notes that a live event has been delivered.
+func (t *turns) delivered(at time.Time) { t.live.Store(at.UnixNano()) }
+
+// liveFor is how long after the last live event places go on resting.
+const liveFor = 250 * time.Millisecond
+
+// place gives out one turn after the other, until t ends.
+func (t *turns) place() {
+	y := newYielder()
+	defer y.close()
+	lease := time.NewTimer(turnLease)
+	defer lease.Stop()
+	var owed time.Duration
+	for first := turnKind(0); ; first = (first + 1) % turnKinds {
+		ended, ok := t.next(first)
+		if !ok {
+			return
+		}
+		began := time.Now()
+		lease.Reset(turnLease)
+		select {
+		case <-ended:
+		case <-lease.C:
+		}
+		if t.now().UnixNano()-t.live.Load() < int64(liveFor) {
+			owed += time.Since(began)
+		} else {
+			owed = 0
+		}
+		if owed < restLeast {
+			y.yield()
+			continue
+		}
+		lease.Reset(owed)
+		select {
+		case <-lease.C:
+		case <-t.ctx.Done():
+			return
+		}
+		owed = 0
+	}
+}
+
+// next receives from the queue that is first now, from another if nobody waits
+// there.
+func (t *turns) next(first turnKind) (ended chan struct{}, ok bool) {
+	select {
+	case ended = <-t.queues[first]:
+		return ended, true
+	default:
+	}
+	select {
+	case ended = <-t.queues[turnToJoin]:
+	case ended = <-t.queues[turnToCatchUp]:
+	case <-t.ctx.Done():
+		return nil, false
+	}
+	return ended, true
+}
