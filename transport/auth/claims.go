@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,67 @@ type claims struct {
 	ExpiresAt *unixTime `json:"exp,omitempty"`
 	NotBefore *unixTime `json:"nbf,omitempty"`
 	IssuedAt  *unixTime `json:"iat,omitempty"`
+}
+
+// UnmarshalJSON reads an object's members under their exact names, each at most
+// once. (encoding/json takes "Role" for role, and the last of two.) Claims that
+// are not in the table are passed by.
+func (c *claims) UnmarshalJSON(b []byte) error {
+	members := json.NewDecoder(bytes.NewReader(b))
+	if open, err := members.Token(); err != nil || open != json.Delim('{') {
+		return errors.New("the claims are not an object")
+	}
+	seen := map[string]bool{}
+	for members.More() {
+		token, err := members.Token()
+		if err != nil {
+			return errors.New("the claims are not an object")
+		}
+		name, _ := token.(string)
+		if seen[name] {
+			return errors.New("a claim is there twice")
+		}
+		seen[name] = true
+		var value json.RawMessage
+		if err := members.Decode(&value); err != nil {
+			return errors.New("the claims are not JSON")
+		}
+		if field := c.field(name); field != nil {
+			if err := json.Unmarshal(value, field); err != nil {
+				return fmt.Errorf("the claim %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// field is where a claim goes; nil for one that doesn't matter here.
+func (c *claims) field(name string) any {
+	switch name {
+	case "sub":
+		return &c.Subject
+	case "role":
+		return &c.Role
+	case "branchId":
+		return &c.BranchID
+	case "branches":
+		return &c.Branches
+	case "name":
+		return &c.Name
+	case "deviceId":
+		return &c.DeviceID
+	case "iss":
+		return &c.Issuer
+	case "aud":
+		return &c.Audience
+	case "exp":
+		return &c.ExpiresAt
+	case "nbf":
+		return &c.NotBefore
+	case "iat":
+		return &c.IssuedAt
+	}
+	return nil
 }
 
 // unixTime is a NumericDate: a JSON number of seconds between the years 1970

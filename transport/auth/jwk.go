@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 )
 
 // The algorithms of public keys.
@@ -88,7 +89,7 @@ func parseKey(raw json.RawMessage) (publicKey, error) {
 	if err := json.Unmarshal(raw, &j); err != nil {
 		return publicKey{}, errors.New("a key is not a JSON object of texts")
 	}
-	if j.Use != "" && j.Use != "sig" {
+	if j.Use != "" && j.Use != "sig" || j.Ops != nil && !slices.Contains(j.Ops, "verify") {
 		return publicKey{}, errors.New("a key is not for signatures")
 	}
 	if len(j.ID) > maxKeyID {

@@ -11,20 +11,26 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"bms/domain"
 )
 
 const (
 	maxKeySetBytes = 1 << 20
 	// maxWaiting bounds how many tokens wait for the key server at a time;
-	// those beyond are judged by the set as it is.
+	// those beyond are told to come back.
 	maxWaiting = 1024
+	// maxDoubted is how many tokens under unknown keys are remembered, at
+	// about 150 bytes. One that was pushed out is told to come back again.
+	maxDoubted = 8192
 )
 
 // remoteKeys is the key set of a JWKS address: read by run, kept until a newer
 // one was read whole.
 type remoteKeys struct {
 	cfg    Config
+	url    string // the address as the log may show it
 	client *http.Client
 	// wake asks run for a read ahead of time; one place, so that any number
 	// of unknown keys ask for one read.
@@ -34,11 +40,15 @@ type remoteKeys struct {
 
 	mu      sync.Mutex    // guards what follows
 	keys    []publicKey   // the last good set
-	loaded  bool          // a good set was read
-	lastErr error         // of the last read, nil if it was good
+	begun   uint64        // reads so far, the one under way included
+	good    uint64        // which of them gave keys, 0 for none yet
+	failing bool          // the last read gave none
 	tried   time.Time     // when the last read began
 	reading chan struct{} // closed when the read under way or due ends; nil for none
 	waiting int
+	// doubted are tokens under unknown keys, with the reads that had begun
+	// when they first came: what a later one doesn't have is no new key.
+	doubted *lru.Cache[tokenHash, uint64]
 }
 
 func newRemoteKeys(cfg Config) (*remoteKeys, error) {
@@ -61,8 +71,14 @@ func newRemoteKeys(cfg Config) (*remoteKeys, error) {
 			MaxIdleConns: 1, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
 		}
 	}
+	doubted, err := lru.New[tokenHash, uint64](maxDoubted)
+	if err != nil {
+		return nil, err
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	return &remoteKeys{
 		cfg: cfg,
+		url: shown.String(),
 		client: &http.Client{
 			Transport:     cfg.Transport,
 			Timeout:       cfg.JWKSTimeout,
@@ -71,6 +87,7 @@ func newRemoteKeys(cfg Config) (*remoteKeys, error) {
 		wake: make(chan struct{}, 1),
 		// The first read is due from the start: tokens wait for it.
 		reading: make(chan struct{}),
+		doubted: doubted,
 	}, nil
 }
 
@@ -110,17 +127,23 @@ func (r *remoteKeys) run(ctx context.Context) {
 func (r *remoteKeys) begin() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.cfg.Now()
-	if !r.tried.IsZero() {
-		if wait := r.cfg.JWKSMinInterval - now.Sub(r.tried); wait > 0 {
-			return wait
-		}
+	if wait := r.rest(); wait > 0 {
+		return wait
 	}
-	r.tried = now
+	r.tried = r.cfg.Now()
+	r.begun++
 	if r.reading == nil {
 		r.reading = make(chan struct{})
 	}
 	return 0
+}
+
+// rest is how long no read may begin. Called with mu held.
+func (r *remoteKeys) rest() time.Duration {
+	if r.tried.IsZero() {
+		return 0
+	}
+	return r.cfg.JWKSMinInterval - r.cfg.Now().Sub(r.tried)
 }
 
 // end takes over what was read. A set that couldn't be read leaves the last
@@ -130,15 +153,14 @@ func (r *remoteKeys) end(keys []publicKey, err error) {
 	defer r.mu.Unlock()
 	switch {
 	case err != nil:
-		r.cfg.Logger.Warn("the key set can't be read, keeping the last good one", "url", r.cfg.JWKSURL, "error", err, "keys", len(r.keys))
-	case !r.loaded || r.lastErr != nil || !sameKeys(r.keys, keys):
-		r.cfg.Logger.Info("key set read", "url", r.cfg.JWKSURL, "keys", len(keys))
+		r.cfg.Logger.Warn("the key set can't be read, keeping the last good one", "url", r.url, "error", err, "keys", len(r.keys))
+	case r.good == 0 || r.failing || !sameKeys(r.keys, keys):
+		r.cfg.Logger.Info("key set read", "url", r.url, "keys", len(keys))
 	}
-	if err == nil {
-		r.keys, r.loaded = keys, true
+	if r.failing = err != nil; !r.failing {
+		r.keys, r.good = keys, r.begun
 		r.number.Add(1)
 	}
-	r.lastErr = err
 	close(r.reading)
 	r.reading = nil
 }
@@ -150,9 +172,6 @@ func (r *remoteKeys) stopped() {
 	if r.reading != nil {
 		close(r.reading)
 		r.reading = nil
-	}
-	if r.lastErr == nil {
-		r.lastErr = errors.New("the reading of keys has stopped")
 	}
 	r.tried = r.cfg.Now()
 }
@@ -177,6 +196,9 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]publicKey, error) {
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	res, err := r.client.Do(req)
 	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok { // its text is the address, with all that is in it
+			err = e.Err
+		}
 		return nil, fmt.Errorf("read the key set: %w", err)
 	}
 	defer res.Body.Close()
@@ -204,41 +226,74 @@ func (r *remoteKeys) set() uint64 {
 func (r *remoteKeys) ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.loaded:
-		return nil
-	case r.lastErr != nil:
-		return fmt.Errorf("no key set: %w", r.lastErr)
-	default:
-		return errors.New("no key set: not read yet")
+	if r.good == 0 {
+		return errors.New("no key set")
 	}
+	return nil
 }
 
 // lookup gives the keys for an algorithm and key id ("" for any). When there
 // are none it waits once, at most JWKSTimeout, for a read that is under way or
-// due.
-func (r *remoteKeys) lookup(ctx context.Context, alg, kid string) ([]any, error) {
-	for again := true; ; again = false {
-		keys, wait := r.find(alg, kid, again)
-		if len(keys) > 0 {
-			return keys, nil
-		}
-		if wait == nil {
-			break
-		}
-		r.await(ctx, wait)
-	}
+// due. A key that is not there is refused for good only when a read that began
+// after the token had come doesn't have it: before that the key may be a new
+// one, and the answer is overloaded.
+func (r *remoteKeys) lookup(ctx context.Context, alg, kid string, token tokenHash) ([]any, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.loaded {
-		reject := domain.Reject(domain.CodeOverloaded, "the keys to check tokens with can't be read now, come back later")
-		reject.Details = map[string]any{"retryAfter": max(1, int(r.cfg.JWKSMinInterval/time.Second))}
-		return nil, reject
+	came, again := r.doubted.Get(token)
+	if !again {
+		came = r.begun
 	}
-	return nil, errors.New("no such key")
+	keys, taken := r.find(alg, kid)
+	if len(keys) == 0 && !taken {
+		r.await(ctx)
+		keys, taken = r.find(alg, kid)
+	}
+	switch {
+	case len(keys) > 0:
+		return keys, nil
+	case taken || r.good > came:
+		return nil, errors.New("no such key")
+	}
+	r.doubted.Add(token, came)
+	reject := domain.Reject(domain.CodeOverloaded, "the token's key is not known yet and key sets can't be read now, come back later")
+	reject.Details = map[string]any{"retryAfter": max(1, int((r.rest()+time.Second-1)/time.Second))}
+	return nil, reject
 }
 
-func (r *remoteKeys) await(ctx context.Context, read <-chan struct{}) {
+// find returns the keys that fit, and whether the id is that of a key for
+// another algorithm. Called with mu held.
+func (r *remoteKeys) find(alg, kid string) (found []any, taken bool) {
+	for i := range r.keys {
+		switch k := &r.keys[i]; {
+		case k.alg == alg && (kid == "" || k.id == kid):
+			found = append(found, k.key)
+		case kid != "" && k.id == kid:
+			taken = true
+		}
+	}
+	return found, taken
+}
+
+// await asks for a read and waits for it, unless none may begin yet or too
+// many wait. Called with mu held, which it lets go of meanwhile.
+func (r *remoteKeys) await(ctx context.Context) {
+	if r.reading == nil {
+		select {
+		case r.wake <- struct{}{}: // run reads as soon as it may
+		default:
+		}
+		if r.rest() > 0 {
+			return
+		}
+		r.reading = make(chan struct{})
+	}
+	if r.waiting >= maxWaiting {
+		return
+	}
+	r.waiting++
+	read := r.reading
+	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.JWKSTimeout)
 	defer cancel()
 	select {
@@ -246,34 +301,5 @@ func (r *remoteKeys) await(ctx context.Context, read <-chan struct{}) {
 	case <-ctx.Done():
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.waiting--
-}
-
-// find returns the keys that fit, or what to wait for, or neither. Who is
-// given something to wait for is counted in waiting.
-func (r *remoteKeys) find(alg, kid string, mayWait bool) ([]any, <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var found []any
-	for i := range r.keys {
-		if k := &r.keys[i]; k.alg == alg && (kid == "" || k.id == kid) {
-			found = append(found, k.key)
-		}
-	}
-	if len(found) > 0 || !mayWait || r.waiting >= maxWaiting {
-		return found, nil
-	}
-	if r.reading == nil {
-		if r.cfg.Now().Sub(r.tried) < r.cfg.JWKSMinInterval {
-			return nil, nil
-		}
-		r.reading = make(chan struct{})
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
-	}
-	r.waiting++
-	return nil, r.reading
 }

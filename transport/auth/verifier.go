@@ -51,8 +51,8 @@ type Config struct {
 	Leeway time.Duration
 	// Transport reads the key set. Nil means a transport of its own.
 	Transport http.RoundTripper
-	// Logger gets a line when the key set changes or can't be read. Nil means
-	// none.
+	// Logger gets a line when the key set changes or can't be read, without
+	// what the address has of user, password and query. Nil means none.
 	Logger *slog.Logger
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
@@ -119,7 +119,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 }
 
 // Ready returns nil unless tokens can't be checked because the key set has
-// never been read; then it says why.
+// never been read. Its text is for anyone; why it is so is in the log.
 func (v *Verifier) Ready() error {
 	if v.keys == nil {
 		return nil
@@ -129,9 +129,10 @@ func (v *Verifier) Ready() error {
 
 // Verify checks a token. The error is always a *domain.Rejection: token_expired
 // for a token that is good but for its time, overloaded (with retryAfter) when
-// the key set it would need could never be read, unauthorized for all else.
-// Verify waits for the key server, for a bounded time, only when the token
-// names a key that is not held and a read is due.
+// it names a key that is not held and no key set was read since the token first
+// came, so that the key may be a new one, unauthorized for all else. Verify
+// waits for the key server, for a bounded time, only when such a token comes
+// and a read is due.
 func (v *Verifier) Verify(ctx context.Context, token string) (Token, error) {
 	if token == "" {
 		return Token{}, domain.Reject(domain.CodeUnauthorized, "a token is needed")
@@ -142,12 +143,12 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Token, error) {
 	if strings.Count(token, ".") != 2 {
 		return Token{}, domain.Reject(domain.CodeUnauthorized, "the token is not a JWT")
 	}
-	hash, set := sha256.Sum256([]byte(token)), v.keys.set()
+	hash, set := tokenHash(sha256.Sum256([]byte(token))), v.keys.set()
 	if t, ok := v.good.find(hash, set); ok {
 		return v.unexpired(t)
 	}
 	var c claims
-	if _, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.keyFor(ctx, t) }); err != nil {
+	if _, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.keyFor(ctx, t, hash) }); err != nil {
 		if r, ok := errors.AsType[*domain.Rejection](err); ok {
 			return Token{}, r
 		}
@@ -175,12 +176,15 @@ func reason(err error) string {
 
 // keyFor gives the key or keys to try. The parser has let only v.methods
 // through; the key decides which of them it is good for.
-func (v *Verifier) keyFor(ctx context.Context, t *jwt.Token) (any, error) {
+func (v *Verifier) keyFor(ctx context.Context, t *jwt.Token, hash tokenHash) (any, error) {
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("critical header extensions are not understood")
 	}
 	alg := t.Method.Alg()
 	if alg == jwt.SigningMethodHS256.Alg() {
+		if len(v.cfg.Secret) == 0 { // anybody can sign with that
+			return nil, errors.New("there is no secret")
+		}
 		return v.cfg.Secret, nil
 	}
 	kid := ""
@@ -190,7 +194,7 @@ func (v *Verifier) keyFor(ctx context.Context, t *jwt.Token) (any, error) {
 			return nil, errors.New("kid is not a short text")
 		}
 	}
-	keys, err := v.keys.lookup(ctx, alg, kid)
+	keys, err := v.keys.lookup(ctx, alg, kid, hash)
 	if err != nil {
 		return nil, err
 	}

@@ -130,6 +130,46 @@ func Test_claims(t *testing.T) {
 	}
 }
 
+// A claim has one name and one value, also for those who read JSON otherwise.
+func Test_claims_are_read_strictly(t *testing.T) {
+	v := newVerifier(t, nil)
+	for name, tt := range map[string]struct{ claims, want string }{
+		"role_in_another_case":     {`{"sub":"u1","role":"staff","Role":"admin","exp":4102444800}`, domain.RoleStaff},
+		"only_in_another_case":     {`{"sub":"u1","ROLE":"admin","exp":4102444800}`, ""},
+		"role_twice":               {`{"sub":"u1","role":"staff","role":"admin","exp":4102444800}`, ""},
+		"role_twice_the_same":      {`{"sub":"u1","role":"staff","role":"staff","exp":4102444800}`, ""},
+		"role_twice_by_an_escape":  {`{"sub":"u1","role":"staff","r\u006fle":"admin","exp":4102444800}`, ""},
+		"role_twice_in_another":    {`{"sub":"u1","role":"staff","x":{"role":"admin"},"exp":4102444800}`, domain.RoleStaff},
+		"exp_twice":                {`{"sub":"u1","role":"staff","exp":1,"exp":4102444800}`, ""},
+		"a_foreign_claim_twice":    {`{"sub":"u1","role":"staff","x":1,"x":2,"exp":4102444800}`, ""},
+		"a_letter_that_folds_to_s": {`{"sub":"u1","role":"staff","ſub":"boss","exp":4102444800}`, domain.RoleStaff},
+		"trailing_data":            {`{"sub":"u1","role":"staff","exp":4102444800}{}`, ""},
+		"null":                     {`null`, ""},
+		"role_null":                {`{"sub":"u1","role":null,"exp":4102444800}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := v.Verify(t.Context(), withClaims(t, tt.claims))
+			if got.Identity.Role != tt.want || err == nil == (tt.want == "") {
+				t.Errorf("role %q (%v), want %q", got.Identity.Role, err, tt.want)
+			}
+			if err == nil && got.Identity.UserID != "u1" {
+				t.Errorf("user %q, want u1", got.Identity.UserID)
+			}
+		})
+	}
+}
+
+// withClaims is a token with a good signature over a text.
+func withClaims(t testing.TB, claims string) string {
+	t.Helper()
+	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims))
+	sig, err := jwt.SigningMethodHS256.Sign(text, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text + "." + base64.RawURLEncoding.EncodeToString(sig)
+}
+
 func Test_identity_is_what_the_claims_say(t *testing.T) {
 	v := newVerifier(t, nil)
 	got, err := v.Verify(t.Context(), raw(t, hs256(), good("role", "manager", "branches", []string{"b3", "b2", "b3"}, "name", "Ann", "deviceId", "till-1"), secret))
@@ -179,8 +219,6 @@ func Test_forms_that_are_no_token(t *testing.T) {
 	sound := raw(t, hs256(), good(), secret)
 	tests := map[string]string{
 		"empty":                  "",
-		"a_megabyte_of_dots":     strings.Repeat(".", 1<<20),
-		"too_long":               sound + strings.Repeat("A", MaxTokenBytes),
 		"two_parts":              sound[:strings.LastIndexByte(sound, '.')],
 		"no_signature":           sound[:strings.LastIndexByte(sound, '.')+1],
 		"other_secret":           raw(t, hs256(), good(), []byte("ffffffffffffffffffffffffffffffff")),
@@ -206,6 +244,26 @@ func Test_forms_that_are_no_token(t *testing.T) {
 			}
 			if len(token) > 20 && strings.Contains(err.Error(), token[:20]) {
 				t.Errorf("the answer repeats the token: %v", err)
+			}
+		})
+	}
+}
+
+// What is bounded is refused by its bound, before anything of it is parsed.
+func Test_tokens_are_bounded_before_they_are_parsed(t *testing.T) {
+	v := newVerifier(t, nil)
+	sound := raw(t, hs256(), good(), secret)
+	for name, tt := range map[string]struct{ token, reason string }{
+		"a_megabyte_of_dots":    {strings.Repeat(".", 1<<20), "longer than 8192 bytes"},
+		"too_long":              {sound + strings.Repeat("A", MaxTokenBytes), "longer than 8192 bytes"},
+		"too_long_but_all_good": {raw(t, hs256(), good("padding", strings.Repeat("x", MaxTokenBytes)), secret), "longer than 8192 bytes"},
+		"as_many_dots_as_fit":   {strings.Repeat(".", MaxTokenBytes), "not a JWT"},
+		"encrypted":             {sound + ".AAAA.AAAA", "not a JWT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := v.Verify(t.Context(), tt.token)
+			if code(err) != domain.CodeUnauthorized || !strings.Contains(err.Error(), tt.reason) {
+				t.Errorf("Verify: %v, want %s because it is %s", err, domain.CodeUnauthorized, tt.reason)
 			}
 		})
 	}
@@ -244,11 +302,18 @@ func Test_public_key_is_no_secret(t *testing.T) {
 	server := newKeyServer(t)
 	server.serve(jwkOf(t, "k1", &key.PublicKey))
 	v := server.verifier(t, nil)
-	for name, key := range map[string][]byte{"pem": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "der": der, "modulus": key.N.Bytes()} {
+	for name, key := range map[string][]byte{"pem": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), "der": der, "modulus": key.N.Bytes(), "nothing": {}} {
 		_, err := v.Verify(t.Context(), raw(t, map[string]any{"alg": "HS256", "kid": "k1"}, good(), key))
 		if code(err) != domain.CodeUnauthorized {
 			t.Errorf("HS256 under the public key as %s: %v, want %s", name, err, domain.CodeUnauthorized)
 		}
+	}
+	// Two guards, each enough by itself: who takes one out is told.
+	if slices.Contains(v.methods, "HS256") {
+		t.Errorf("a verifier without a secret lets %v through, want no HS256", v.methods)
+	}
+	if got, err := v.keyFor(t.Context(), &jwt.Token{Method: jwt.SigningMethodHS256, Header: hs256()}, tokenHash{}); err == nil {
+		t.Errorf("a verifier without a secret gives HS256 the key %v, want an error", got)
 	}
 }
 
@@ -338,12 +403,7 @@ func Fuzz_claims(f *testing.F) {
 	f.Add([]byte(`{"sub":"u1","role":"staff","branchId":"b1","exp":4102444800,"aud":["x"]}`))
 	f.Add([]byte(`{"sub":"u1","role":"admin","branches":[null],"exp":1e300,"nbf":{}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
-		sig, err := jwt.SigningMethodHS256.Sign(text, secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := v.Verify(context.Background(), text+"."+base64.RawURLEncoding.EncodeToString(sig))
+		got, err := v.Verify(context.Background(), withClaims(t, string(payload)))
 		if err == nil && checkIdentity(got.Identity) != nil {
 			t.Fatalf("accepted %+v", got)
 		}
