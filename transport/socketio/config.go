@@ -18,13 +18,14 @@ type Config struct {
 	// Config bounds each connection. On polling, MaxPayload is also of a POST
 	// body, and a packet counts as a frame; a packet with its attachments may
 	// have four times MaxPayload. Before it has joined a namespace a client may
-	// send 64 frames in all, and messages and bodies of 16 KB. AllowOrigin is for polling and WebSocket alike:
-	// one that is refused is answered 403. Polling compresses large bodies
-	// (gzip) whatever CompressFrom is.
+	// send 64 frames in all, and messages and bodies of 16 KB. AllowOrigin is
+	// for polling and WebSocket alike: one that is refused is answered 403.
+	// Polling compresses large bodies (gzip) whatever CompressFrom is.
 	wsframe.Config
 
-	// ConnectTimeout is the time a client has to join a namespace, and the
-	// deadline given to Namespace.Connect. Zero means 45 s.
+	// ConnectTimeout is the time a client has to join a namespace, at first and
+	// once it has left the last one, and the deadline given to
+	// Namespace.Connect. Zero means 45 s.
 	ConnectTimeout time.Duration
 
 	// UpgradeTimeout is the time a client has from opening a WebSocket for a
@@ -32,8 +33,10 @@ type Config struct {
 	UpgradeTimeout time.Duration
 
 	// MaxSessions bounds the Engine.IO sessions, MaxUnauthenticated those of
-	// them that have joined no namespace yet. Beyond, a handshake is answered
-	// 503 with Retry-After. Zero means 100,000 and 20,000.
+	// them that are in no namespace. Beyond, a new one takes the place of the
+	// oldest that is in no namespace, and of one that has sent nothing if there
+	// is any. If all are in namespaces a handshake is answered 503 with
+	// Retry-After. Zero means 100,000 and 20,000.
 	MaxSessions, MaxUnauthenticated int
 
 	// Observer is told what happens. Its zero value observes nothing.

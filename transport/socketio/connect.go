@@ -138,6 +138,10 @@ func (e *engine) join(s *Socket, session Session) {
 	s.awake.Store(true)
 	first := !e.joined
 	e.joined = true
+	if !e.inside {
+		e.inside = true
+		e.server.leave(e)
+	}
 	if conn := e.conn.Load(); conn != nil && first {
 		conn.SetReadLimit(int64(e.payload()))
 	}
@@ -146,9 +150,6 @@ func (e *engine) join(s *Socket, session Session) {
 		e.admission = nil
 	}
 	e.mu.Unlock()
-	if first {
-		e.server.authenticated()
-	}
 	if !fits {
 		e.close(TooSlow)
 		return

@@ -21,20 +21,24 @@ type engine struct {
 
 	remote string
 
+	place place // in the lobby; guarded by server.mu
+
 	packets, bytes *rate.Limiter // of what comes in; nil: no bound
 
 	conn    atomic.Pointer[wsframe.Conn] // nil while polling
 	flusher wsframe.Flusher              // or a GET's goroutine has the right
 
 	// inbound is held while a packet is handled, also while a Receiver blocks.
-	// It guards partial.
+	// It guards partial and spoken.
 	inbound sync.Mutex
 	partial *partial
+	spoken  bool // a packet has come
 
 	mu      sync.Mutex // guards the following; held for moments only
 	lane    wsframe.Lane
 	sockets []*Socket // connecting and connected ones
 	started bool      // and told to the Observer
+	inside  bool      // one of them is connected
 	joined  bool      // a namespace, ever
 	early   int       // packets that came before that
 	closed  bool
@@ -94,12 +98,28 @@ func (e *engine) start() {
 	}
 }
 
-// admit closes a session that joined no namespace in time.
+// outside makes the session, if its last socket has gone, one that has a
+// namespace to join in time. e.mu must be held.
+func (e *engine) outside() {
+	if e.closed || !e.inside {
+		return
+	}
+	for _, s := range e.sockets {
+		if s.state == socketConnected {
+			return
+		}
+	}
+	e.inside = false
+	e.admission = time.AfterFunc(e.server.config.ConnectTimeout, e.admit)
+	e.server.enter(e)
+}
+
+// admit closes a session that is in no namespace in time.
 func (e *engine) admit() {
 	e.mu.Lock()
-	joined := e.joined
+	inside := e.inside
 	e.mu.Unlock()
-	if !joined {
+	if !inside {
 		e.close(ConnectTimeout)
 	}
 }
@@ -109,7 +129,7 @@ func (e *engine) admit() {
 // a polling client that is between two GETs is told by the next.
 func (e *engine) close(reason Reason) {
 	switch reason {
-	case TransportError, TooSlow:
+	case TransportError, TooSlow, Displaced:
 		e.end(reason, ending{abort: true})
 	case RateExceeded:
 		// To wait for the answer to a close frame is to read on.
@@ -165,8 +185,8 @@ func (e *engine) end(reason Reason, how ending) {
 	}
 	e.mu.Unlock()
 
+	s.leave(e)
 	if !joined {
-		s.authenticated()
 		s.config.Logger.Debug("session closed without a namespace", "connection", e.number, "remote", e.remote, "reason", reason)
 	}
 	if !keep {

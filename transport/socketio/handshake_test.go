@@ -98,37 +98,6 @@ func Test_path_without_its_slash_is_not_found(t *testing.T) {
 	})
 }
 
-func Test_sessions_are_bounded_as_are_those_without_a_namespace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := Config{MaxSessions: 3, MaxUnauthenticated: 2}
-		serving(t, c, func(s *Server) { s.Of("/", newAccept(Session{})) }, func(t *testing.T, r *rig) {
-			first := r.open()
-			r.open()
-			wantFull := func() {
-				t.Helper()
-				if status, _, h := r.do("GET", "EIO=4&transport=polling", ""); status != 503 || h.Get("Retry-After") == "" {
-					t.Errorf("status %d, Retry-After %q, want 503 with one", status, h.Get("Retry-After"))
-				}
-			}
-			wantFull()
-			r.wantPost(first, "40")
-			synctest.Wait()
-			r.open()
-			wantFull()
-			r.wantPost(first, "1")
-			r.get(first)
-			r.wantGone(first)
-			synctest.Wait()
-			if status, _, _ := r.do("GET", "EIO=4&transport=polling", ""); status != 503 {
-				t.Errorf("status %d, want 503: two without a namespace are left", status)
-			}
-			if n := r.server.Sessions(); n != 2 {
-				t.Errorf("%d sessions, want 2", n)
-			}
-		})
-	})
-}
-
 func Test_config_is_checked_by_name(t *testing.T) {
 	for name, c := range map[string]Config{
 		"Path":         {Path: "/socket.io"},

@@ -36,6 +36,7 @@ const (
 	TransportError            Reason = "transport error"
 	PingTimeout               Reason = "ping timeout"
 	ConnectTimeout            Reason = "connect timeout"
+	Displaced                 Reason = "displaced" // by a newer session, see Config.MaxUnauthenticated
 	ParseError                Reason = "parse error"
 	TooSlow                   Reason = "too slow"
 	RateExceeded              Reason = "rate exceeded"

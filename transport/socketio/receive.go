@@ -24,6 +24,10 @@ type partial struct {
 // receive handles one Engine.IO packet. The caller holds inbound and closes
 // the session, with fail, on an error.
 func (e *engine) receive(in engineIn) error {
+	if !e.spoken {
+		e.spoken = true
+		e.server.spoke(e)
+	}
 	if e.bytes != nil && !e.bytes.AllowN(time.Now(), len(in.data)+1) {
 		return errRate
 	}

@@ -28,9 +28,8 @@ var (
 	forbiddenOrigin  = &refusal{http.StatusForbidden, 4, "Forbidden", "forbidden origin", 0}
 	badVersion       = &refusal{http.StatusBadRequest, 5, "Unsupported protocol version", "unsupported version", 0}
 
-	tooManySessions        = &refusal{http.StatusServiceUnavailable, 4, "Too many sessions", "too many sessions", 5 * time.Second}
-	tooManyUnauthenticated = &refusal{http.StatusServiceUnavailable, 4, "Too many sessions", "too many unauthenticated", 5 * time.Second}
-	shuttingDown           = &refusal{http.StatusServiceUnavailable, 4, "Server shutting down", "shutting down", 2 * time.Second}
+	tooManySessions = &refusal{http.StatusServiceUnavailable, 4, "Too many sessions", "too many sessions", 5 * time.Second}
+	shuttingDown    = &refusal{http.StatusServiceUnavailable, 4, "Server shutting down", "shutting down", 2 * time.Second}
 )
 
 // refuse answers with a refusal: JSON, or the bare message to an upgrade.

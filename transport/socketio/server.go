@@ -23,12 +23,12 @@ type Server struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // readers and running Connects
 
-	mu              sync.Mutex // guards the following
-	sessions        map[string]*engine
-	unauthenticated int
-	opened          uint64
-	draining        bool // no new sessions
-	closed          bool // no new goroutines
+	mu       sync.Mutex // guards the following; taken after an engine's
+	sessions map[string]*engine
+	lobby    lobby // those of them that are in no namespace
+	opened   uint64
+	draining bool // no new sessions
+	closed   bool // no new goroutines
 }
 
 // New makes a server. Namespaces are added with Of before it serves.
@@ -154,30 +154,58 @@ func (s *Server) serveHandshake(w http.ResponseWriter, r *http.Request, query ur
 	_ = writeBody(w, r, s.config.WriteTimeout, append([]byte{engineOpen}, e.openData(Polling)...))
 }
 
-// open admits a new session.
+// open admits a new session, in the place of another if need be.
 func (s *Server) open(r *http.Request) (*engine, *refusal) {
 	e := newEngine(s, r)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.draining:
-		return nil, shuttingDown
-	case len(s.sessions) >= s.config.MaxSessions:
-		return nil, tooManySessions
-	case s.unauthenticated >= s.config.MaxUnauthenticated:
-		return nil, tooManyUnauthenticated
+	displaced, refused := s.admit(e)
+	if displaced != nil {
+		displaced.close(Displaced)
 	}
-	s.opened++
-	s.unauthenticated++
-	e.number = s.opened
-	s.sessions[e.sid] = e
-	return e, nil
+	return e, refused
 }
 
-// authenticated counts a session out of those that have joined no namespace.
-func (s *Server) authenticated() {
+// admit takes a new session among the others, and names one that has to be
+// closed for it.
+func (s *Server) admit(e *engine) (displaced *engine, _ *refusal) {
 	s.mu.Lock()
-	s.unauthenticated--
+	defer s.mu.Unlock()
+	if s.draining {
+		return nil, shuttingDown
+	}
+	if len(s.sessions) >= s.config.MaxSessions || s.lobby.len() >= s.config.MaxUnauthenticated {
+		if displaced = s.lobby.oldest(); displaced == nil {
+			return nil, tooManySessions
+		}
+		s.lobby.leave(displaced)
+		delete(s.sessions, displaced.sid)
+	}
+	s.opened++
+	e.number = s.opened
+	s.sessions[e.sid] = e
+	if s.messages == nil {
+		s.lobby.enter(e, false)
+	}
+	return displaced, nil
+}
+
+// enter counts a session among those that are in no namespace, once more.
+func (s *Server) enter(e *engine) {
+	s.mu.Lock()
+	s.lobby.enter(e, true)
+	s.mu.Unlock()
+}
+
+// leave counts a session out of them.
+func (s *Server) leave(e *engine) {
+	s.mu.Lock()
+	s.lobby.leave(e)
+	s.mu.Unlock()
+}
+
+// spoke notes a session's first packet.
+func (s *Server) spoke(e *engine) {
+	s.mu.Lock()
+	s.lobby.spoke(e)
 	s.mu.Unlock()
 }
 

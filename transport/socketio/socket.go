@@ -144,6 +144,7 @@ func (e *engine) detach(s *Socket) {
 		if each == s {
 			// A copy, as end may be walking the old one.
 			e.sockets = append(append([]*Socket(nil), e.sockets[:i]...), e.sockets[i+1:]...)
+			e.outside()
 			return
 		}
 	}
