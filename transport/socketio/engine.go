@@ -47,6 +47,7 @@ type engine struct {
 	// Polling.
 	poll     *poll  // the GET that waits
 	lastPoll string // the stamp of the last GET
+	pace     pace   // of its answers
 	posting  bool
 	probe    *wsframe.Conn // a WebSocket that may become conn
 	probed   bool          // it has sent its probe: GETs shall end

@@ -14,7 +14,8 @@ type poll struct {
 	woken chan struct{} // holds a token when there may be something
 	// late is set when the GET came after the probe of an upgrade. The upgrade
 	// may be about to finish, or may have overtaken it; it is given probeGrace.
-	late bool
+	late  bool
+	limit int // about how many bytes it gets at most
 }
 
 // probeGrace is how long a GET that came after an upgrade's probe is kept in
@@ -31,9 +32,6 @@ func (p *poll) signal() {
 	default:
 	}
 }
-
-// pollBytes is about how much one GET gets at most.
-const pollBytes = 256 << 10
 
 // servePoll answers a GET: with all there is, or when there is something.
 func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
@@ -68,11 +66,13 @@ func (e *engine) servePoll(w http.ResponseWriter, r *http.Request) {
 	}
 	e.poll, e.lastPoll = p, stamp
 	p.late = e.probed
+	p.limit = min(e.pace.limit(time.Now()), e.server.config.MaxPayload)
 	e.mu.Unlock()
 
 	body, err := e.await(r, p)
 	e.mu.Lock()
 	e.poll = nil
+	e.pace.answered(time.Now(), len(body) >= p.limit)
 	e.mu.Unlock()
 	if errors.Is(err, errUpgraded) {
 		e.server.refuse(w, r, badRequest)
@@ -127,7 +127,6 @@ func (e *engine) pollTurn(p *poll) ([]byte, error) {
 		return p.overtaken() // the WebSocket's flusher has it
 	}
 	defer e.flusher.Give(e) // which has turns if it was upgraded meanwhile
-	limit := min(pollBytes, e.server.config.MaxPayload)
 	var body []byte
 	var frames [][]byte
 	var few [fewSockets]*Socket
@@ -145,7 +144,7 @@ func (e *engine) pollTurn(p *poll) ([]byte, error) {
 		e.mu.Unlock()
 		if !closed {
 			var err error
-			if frames, err = e.pull(frames, sockets, limit-len(body)); err != nil {
+			if frames, err = e.pull(frames, sockets, p.limit-len(body)); err != nil {
 				e.fault(err)
 				return body, err
 			}
@@ -164,7 +163,7 @@ func (e *engine) pollTurn(p *poll) ([]byte, error) {
 			body = append(body, farewell...)
 			e.server.remove(e)
 			return body, nil
-		case len(body) > 0 && (len(frames) == 0 || len(body) >= limit):
+		case len(body) > 0 && (len(frames) == 0 || len(body) >= p.limit):
 			return body, nil
 		case len(frames) == 0 && probed && !p.late:
 			return noop, nil
