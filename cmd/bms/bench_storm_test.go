@@ -102,6 +102,10 @@ func BenchmarkStorm(b *testing.B) {
 		cpu := cpuTime(b)
 		start := time.Now()
 		storm := exec.CommandContext(b.Context(), os.Args[0])
+		if cpus := os.Getenv("STORM_CLIENT_CPUS"); cpus != "" {
+			storm = exec.CommandContext(b.Context(), "taskset", "-c", cpus, os.Args[0])
+		}
+		storm.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		storm.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s %d", stormOf, node.addr, clients, since, behind))
 		storm.Stderr = os.Stderr
 		if err := storm.Start(); err != nil {
@@ -160,7 +164,7 @@ func init() {
 	_, err := fmt.Sscan(of, &addr, &clients, &since, &behind)
 	if err == nil {
 		// Clients have processors of their own; here the server goes first.
-		err = syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19)
+		err = syscall.Setpriority(syscall.PRIO_PGRP, 0, 19)
 	}
 	if err == nil {
 		var storm errgroup.Group

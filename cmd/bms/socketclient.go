@@ -46,7 +46,7 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, rec
 	if no := s.admission.admit(c.key, r.namespace, s.valid(r.cursor)); no != nil {
 		return nil, false, no
 	}
-	c.conn, recovered, err = s.hub.Connect(ctx, actors.ConnectRequest{
+	c.conn, recovered, err = s.connect(ctx, actors.ConnectRequest{
 		Identity: r.token.Identity, ExpiresAt: r.token.ExpiresAt, Namespace: r.namespace,
 		SID: r.sid, Cursor: r.cursor, Codec: r.codec, Transport: c,
 	})
@@ -60,6 +60,16 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, rec
 	}
 	s.metrics.Connected(r.protocol, r.namespace)
 	return c, recovered, nil
+}
+
+// connect connects in turn.
+func (s *sockets) connect(ctx context.Context, r actors.ConnectRequest) (c *actors.Connection, recovered bool, err error) {
+	end, err := s.hub.Turn(ctx)
+	if err != nil {
+		return nil, false, fmt.Errorf("connect: %w", err)
+	}
+	defer end()
+	return s.hub.Connect(ctx, r)
 }
 
 // valid reports whether a cursor can be gone on from.
