@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -318,6 +319,50 @@ func TestModesOfAlerts(t *testing.T) {
 	expect("changed back", 4)
 	if files, _ := filepath.Glob(filepath.Join(dir, "alerts-*.db")); len(files) != 1 {
 		t.Errorf("files of the alerts are %v, want only that of the last mode", files)
+	}
+}
+
+// A half-built file that serves for want of another takes over what was settled,
+// too, if the other one can't serve, but can be read.
+func TestAHalfBuiltFileThatMustServeAlertsOfNothingInThePast(t *testing.T) {
+	shop := newShop(t)
+	shop.open("b1")
+	shop.product("b1", "p1", 10, 5)
+	c := config(t.TempDir(), shop.log)
+	c.AlertsRepeat = RepeatEscalation
+	r := run(t, c)
+	for range 3 {
+		shop.adjust("b1", "p1", -3) // 7, 4: low, 1: no worse
+	}
+	r.settle(shop.log)
+	old := r.path(Alerts)
+	r.close()
+	want := len(alerted(t, shop.log))
+
+	other, err := connect(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(other.exec("UPDATE position SET beside = 1"), other.close()); err != nil {
+		t.Fatal(err)
+	}
+	c.AlertsRepeat = RepeatEvery
+	d := alertsDefinition(RepeatEvery)
+	half, err := openFile(filepath.Join(c.Dir, d.fileName(1)), d.schema, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := half.shut(); err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, c)
+	r.wait(shop.log.Head())
+	for len(r.alerter.news) > 0 || r.due() > 0 {
+		r.wait(shop.log.Head())
+	}
+	r.close()
+	if got := len(alerted(t, shop.log)); got != want || want == 0 {
+		t.Errorf("%d alerts, want %d as before", got, want)
 	}
 }
 

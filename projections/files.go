@@ -88,20 +88,31 @@ func filesOf(dir, projection string) ([]dbFile, error) {
 	return files, nil
 }
 
+// list lists the files that are not busy. The caller holds files.
+func (r *runner) list() ([]dbFile, error) {
+	all, err := filesOf(r.config.Dir, r.name)
+	return slices.DeleteFunc(all, func(f dbFile) bool { return r.busy[f.path] }), err
+}
+
 // pick finds the file to serve: the newest of this version that is complete,
 // else one of another version that the queries can read, else a new one. A file
-// that a rebuild has left half-built comes along. The file that building names
-// is in use, and left alone. What is no good is thrown away.
-func (r *runner) pick(building string) (serve, half *instance, err error) {
-	files, err := filesOf(r.config.Dir, r.name)
+// that a rebuild has left half-built comes along, and is busy. What is no good is
+// thrown away.
+func (r *runner) pick() (serve, half *instance, err error) {
+	r.files.Lock()
+	defer r.files.Unlock()
+	files, err := r.list()
 	if err != nil {
 		return nil, nil, err
 	}
-	files = slices.DeleteFunc(files, func(f dbFile) bool { return f.path == building })
 	defer func() {
-		if err != nil && half != nil {
+		switch {
+		case half == nil:
+		case err != nil:
 			err = errors.Join(err, half.file.shut())
 			half = nil
+		default:
+			r.busy[half.file.path] = true
 		}
 	}()
 	for _, f := range files {
@@ -115,7 +126,7 @@ func (r *runner) pick(building string) (serve, half *instance, err error) {
 		case in == nil: // thrown away
 		case !in.file.beside:
 			return in, half, nil
-		case half == nil && building == "":
+		case half == nil && len(r.busy) == 0:
 			half = in
 		default:
 			if err := errors.Join(in.file.shut(), discard(f.path)); err != nil {
@@ -123,49 +134,106 @@ func (r *runner) pick(building string) (serve, half *instance, err error) {
 			}
 		}
 	}
+	if old := r.pickOther(files); old != nil {
+		return old, half, nil
+	}
+	if half != nil { // nothing else is there to serve
+		serve, half = half, nil
+		err := r.inheritFromFiles(serve, files)
+		if err == nil {
+			err = serve.file.promote(serve.written)
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, serve.file.shut())
+		}
+		return serve, nil, nil
+	}
+	serve, err = r.createFree(false)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.logger.Info("folding a new projection file from the log", "file", filepath.Base(serve.file.path))
+	if err := r.inheritFromFiles(serve, files); err != nil {
+		return nil, nil, errors.Join(err, serve.file.shut())
+	}
+	return serve, nil, nil
+}
+
+// pickOther opens a file of another version or variant that the queries can
+// read; nil if there is none.
+func (r *runner) pickOther(files []dbFile) *instance {
 	for _, f := range files {
 		if r.ours(f) || !r.readable(f) {
 			continue
 		}
-		old, err := openFile(f.path, "", false)
-		if err != nil || old.beside {
-			if err == nil {
-				err = old.shut()
-			}
-			r.logger.Warn("projection file of another version can't serve", "file", filepath.Base(f.path), "reason", err)
-			continue
+		in, err := r.openOther(f)
+		if err == nil {
+			return in
 		}
-		in := &instance{definition: r.definition, config: &r.config, logger: r.logger, gen: f.gen, file: old}
-		in.version = f.version
-		in.through, err = position(context.Background(), old.writer)
-		if err == nil && in.through.Seq > 0 {
-			err = r.config.Log.Check(in.through)
-		}
-		if err != nil {
-			r.logger.Warn("projection file of another version can't serve", "file", filepath.Base(f.path), "reason", errors.Join(err, old.shut()))
-			continue
-		}
-		return in, half, nil
+		r.logger.Warn("projection file of another version can't serve", "file", filepath.Base(f.path), "reason", err)
 	}
-	if half != nil { // nothing else is there to serve
-		if err := half.file.promote(half.written); err != nil {
-			return nil, half, err
-		}
-		return half, nil, nil
-	}
-	path := filepath.Join(r.config.Dir, r.fileName(0))
-	r.logger.Info("folding a new projection file from the log", "file", filepath.Base(path))
-	if err := discard(path); err != nil {
-		return nil, nil, fmt.Errorf("throw what is left of %s away: %w", path, err)
-	}
-	in, err := openInstance(r.definition, &r.config, r.logger, path, 0, false)
+	return nil
+}
+
+func (r *runner) openOther(f dbFile) (*instance, error) {
+	old, err := openFile(f.path, "", false)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := r.inheritFromFiles(in, files); err != nil {
-		return nil, nil, errors.Join(err, in.file.shut())
+	in := &instance{definition: r.definition, config: &r.config, logger: r.logger, gen: f.gen, file: old}
+	in.version = f.version
+	in.through, err = position(context.Background(), old.writer)
+	if err == nil && old.beside {
+		err = errors.New("it is half-built")
 	}
-	return in, nil, nil
+	if err == nil && in.through.Seq > 0 {
+		err = r.config.Log.Check(in.through)
+	}
+	if err != nil {
+		return nil, errors.Join(err, old.shut())
+	}
+	return in, nil
+}
+
+// create makes a file of this version, of the next generation.
+func (r *runner) create(beside bool) (*instance, error) {
+	r.files.Lock()
+	defer r.files.Unlock()
+	return r.createFree(beside)
+}
+
+// createFree is create for who holds files. A file beside is busy.
+func (r *runner) createFree(beside bool) (*instance, error) {
+	files, err := filesOf(r.config.Dir, r.name) // the busy ones, too
+	if err != nil {
+		return nil, err
+	}
+	gen := 0
+	if beside {
+		gen = 1
+	}
+	for _, f := range files {
+		if r.ours(f) {
+			gen = max(gen, f.gen+1)
+		}
+	}
+	path := filepath.Join(r.config.Dir, r.fileName(gen))
+	if err := discard(path); err != nil {
+		return nil, fmt.Errorf("throw what is left of %s away: %w", path, err)
+	}
+	in, err := openInstance(r.definition, &r.config, r.logger, path, gen, beside)
+	if err == nil && beside {
+		r.busy[path] = true
+	}
+	return in, err
+}
+
+// drop deletes a file that nobody has open any more.
+func (r *runner) drop(path string) error {
+	r.files.Lock()
+	defer r.files.Unlock()
+	delete(r.busy, path)
+	return discard(path)
 }
 
 // openSound opens a file of this version; nil for one that was no good and is
@@ -217,14 +285,16 @@ func (r *runner) takeOver(in *instance, from *conn) error {
 }
 
 // dropOld deletes the files that serve no more.
-func (r *runner) dropOld(keep ...string) error {
-	files, err := filesOf(r.config.Dir, r.name)
+func (r *runner) dropOld(serves string) error {
+	r.files.Lock()
+	defer r.files.Unlock()
+	files, err := r.list()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, f := range files {
-		if !slices.Contains(keep, f.path) {
+		if f.path != serves {
 			errs = append(errs, discard(f.path))
 		}
 	}

@@ -89,7 +89,6 @@ type job struct {
 	// guarded by rebuilds.mu:
 	state     string
 	began     time.Time // zero while it waits
-	path      string    // of the file that is built
 	half      *instance
 	cancelled bool
 	cancel    func() // nil before it runs
@@ -101,9 +100,6 @@ func (r *rebuilds) init() { r.queue = make(chan *job, 1) }
 func (r *runner) newJob(verify bool, half *instance) *job {
 	j := &job{verify: verify, version: r.version, started: r.config.Now(), state: RebuildWaiting, half: half}
 	j.id = fmt.Sprintf("%s-%d", r.name, j.started.UnixMilli())
-	if half != nil {
-		j.path = half.file.path
-	}
 	j.progress.init(r.config.Now)
 	return j
 }
@@ -118,16 +114,6 @@ func (r *rebuilds) begin(j *job) bool {
 	r.job = j
 	r.queue <- j
 	return true
-}
-
-// building is the path of the file that is built; empty if none is.
-func (r *rebuilds) building() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.job == nil {
-		return ""
-	}
-	return r.job.path
 }
 
 func (r *rebuilds) set(j *job, change func()) {
@@ -258,7 +244,7 @@ func (r *runner) endJob(j *job, err error) Rebuild {
 	defer r.rebuilds.mu.Unlock()
 	if half := j.half; half != nil && err != nil { // it was cancelled while it waited
 		j.half = nil
-		err = errors.Join(err, half.file.shut(), discard(half.file.path))
+		err = errors.Join(err, half.file.shut(), r.drop(half.file.path))
 	}
 	switch {
 	case err == nil:
@@ -293,11 +279,11 @@ func (r *runner) build(ctx context.Context, j *job) error {
 		case ctx.Err() != nil && !r.wasCancelled(j): // the process ends
 			return errors.Join(err, b.file.shut())
 		case ctx.Err() != nil, errors.Is(err, domain.ErrUnknownEvent):
-			return errors.Join(err, b.file.shut(), discard(b.file.path))
+			return errors.Join(err, b.file.shut(), r.drop(b.file.path))
 		case damaged(err):
 			r.logger.Warn("half-built file is damaged; from the beginning", "error", err)
 			_ = b.file.shut()
-			if err := discard(b.file.path); err != nil {
+			if err := r.drop(b.file.path); err != nil {
 				return err
 			}
 			if b, err = r.openBeside(j); err != nil {
@@ -328,19 +314,8 @@ func (r *runner) openBeside(j *job) (*instance, error) {
 	j.half = nil
 	r.rebuilds.mu.Unlock()
 	if b == nil {
-		files, err := filesOf(r.config.Dir, r.name)
-		if err != nil {
-			return nil, err
-		}
-		gen := 1
-		for _, f := range files {
-			if r.ours(f) {
-				gen = max(gen, f.gen+1)
-			}
-		}
-		path := filepath.Join(r.config.Dir, r.fileName(gen))
-		r.rebuilds.set(j, func() { j.path = path })
-		if b, err = openInstance(r.definition, &r.config, r.logger, path, gen, true); err != nil {
+		var err error
+		if b, err = r.create(true); err != nil {
 			return nil, err
 		}
 	}
@@ -426,7 +401,7 @@ func (r *runner) swapIn(ctx context.Context, b *instance) error {
 		return err
 	}
 	r.logger.Info("rebuilt file serves", "file", filepath.Base(b.file.path), "pos", at)
-	if err := errors.Join(old.file.shut(), discard(old.file.path)); err != nil {
+	if err := errors.Join(old.file.shut(), r.drop(old.file.path)); err != nil {
 		r.logger.Warn("old projection file stays", "error", err)
 	}
 	return nil
@@ -462,7 +437,7 @@ func (r *runner) swap(ctx context.Context, b *instance) (old *instance, err erro
 	b.written = b.through
 	r.config.step(r.name, stepPromoted)
 	b.file.stretch.Store(&stretch{from: b.through, to: b.through})
-	old = r.put(b)
+	old = r.replace(b)
 	err = r.serving()
 	r.progress.swapped(b.through, b.version)
 	r.progress.setParked(b.parking.count())

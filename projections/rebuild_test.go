@@ -446,3 +446,50 @@ func TestAHalfBuiltFileIsNotTrustedAfterTheMachineWentDown(t *testing.T) {
 		t.Fatalf("open: %v, want it not to be trusted", err)
 	}
 }
+
+// Rebuilds begin and are swapped in while the projection's file is lost and found
+// again and again: no file is opened twice or deleted under who has it open.
+func TestRebuildsWhileFilesAreLostLeaveOneSoundFile(t *testing.T) {
+	shop := newShop(t)
+	shop.trade(rand.New(rand.NewPCG(96, 1)), 60)
+	dir := t.TempDir()
+	r := only(t, config(dir, shop.log), statsDefinition())
+	r.wait(shop.log.Head())
+	runner := r.byName[Stats]
+	const rounds = 60
+	var lost sync.WaitGroup
+	lost.Go(func() {
+		for range rounds {
+			if f, err := runner.look(); err == nil {
+				runner.progress.damage(f, errStale)
+				f.views.Done()
+			}
+			// Answered once the goroutine that folds has come to it.
+			if err := runner.ask(t.Context(), func(context.Context) error { return nil }); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range rounds {
+		if err := r.Rebuild(Stats); err != nil {
+			t.Fatal(err)
+		}
+		if b := r.finish(Stats); b.State != RebuildDone {
+			t.Fatalf("the rebuild is %+v, want it done", b)
+		}
+	}
+	lost.Wait()
+	r.mended()
+	shop.open("b9")
+	shop.product("b9", "p1", 1, 0)
+	r.wait(shop.log.Head())
+	fresh := only(t, config(t.TempDir(), shop.log), statsDefinition())
+	fresh.wait(shop.log.Head())
+	compare(t, r.digests(), fresh.digests())
+	// It is on disk, too: a new connection opens it by its name.
+	r.close()
+	r = only(t, config(dir, shop.log), statsDefinition())
+	if p := r.status(Stats).Position; p != shop.log.Head() {
+		t.Errorf("the file is at %s after a restart, want %s", p, shop.log.Head())
+	}
+}

@@ -44,6 +44,12 @@ type runner struct {
 	served *instance
 	ended  chan struct{} // closed when nothing is folded any more
 
+	// files is held while files are listed and then opened, made or deleted.
+	files sync.Mutex
+	// busy are the files that are built beside, or have just ceased to serve:
+	// who lists leaves them alone. Guarded by files.
+	busy map[string]bool
+
 	asks     chan ask        // 1 place
 	noter    chan<- noteTask // takes digests off the fold's way; may be nil
 	progress progress
@@ -60,7 +66,7 @@ type ask struct {
 func newRunner(d definition, c Config) *runner {
 	r := &runner{
 		definition: d, config: c, logger: c.Logger.With("projection", d.name, "version", d.version),
-		ended: make(chan struct{}), asks: make(chan ask, 1),
+		ended: make(chan struct{}), asks: make(chan ask, 1), busy: map[string]bool{},
 	}
 	r.progress.init(c.Now)
 	r.rebuilds.init()
@@ -77,7 +83,7 @@ func (r *runner) open() error {
 	if r.served != nil {
 		return nil
 	}
-	serve, half, err := r.pick(r.rebuilds.building())
+	serve, half, err := r.pick()
 	if err != nil {
 		return err
 	}
@@ -85,7 +91,11 @@ func (r *runner) open() error {
 	r.progress.opened(serve.through, r.config.Log.Head(), serve.version)
 	r.progress.setParked(serve.parking.count())
 	if half != nil || r.frozen() {
-		r.rebuilds.begin(r.newJob(false, half))
+		if !r.rebuilds.begin(r.newJob(false, half)) && half != nil { // one is under way from the beginning
+			if err := errors.Join(half.file.shut(), r.drop(half.file.path)); err != nil {
+				return err
+			}
+		}
 	}
 	if err := r.serving(); !damaged(err) {
 		return err
@@ -100,6 +110,17 @@ func (r *runner) put(in *instance) (before *instance) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before, r.served = r.served, in
+	return before
+}
+
+// replace is put for a file that was built beside the one before.
+func (r *runner) replace(in *instance) (before *instance) {
+	r.files.Lock()
+	defer r.files.Unlock()
+	delete(r.busy, in.file.path)
+	if before = r.put(in); before != nil {
+		r.busy[before.file.path] = true
+	}
 	return before
 }
 
@@ -123,7 +144,7 @@ func (r *runner) lose(cause error) error {
 	}
 	r.progress.lost()
 	_ = in.file.shut() // it is damaged: whatever this says is no news
-	return discard(in.file.path)
+	return r.drop(in.file.path)
 }
 
 // close closes the file that serves. Nothing may be running any more.
@@ -395,7 +416,7 @@ func (r *runner) caughtUp() {
 	if r.folded != nil {
 		r.folded()
 	}
-	if err := r.dropOld(r.served.file.path, r.rebuilds.building()); err != nil {
+	if err := r.dropOld(r.served.file.path); err != nil {
 		r.logger.Warn("old projection files stay", "error", err)
 	}
 }
