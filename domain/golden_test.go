@@ -163,13 +163,13 @@ func Test_answer(t *testing.T) {
 		`{"id":"ID","type":"inventory:updated","timestamp":"2026-01-31T12:00:00.000Z","branchId":"b1","userId":"staff",` +
 		`"data":{"productId":"tea","sku":"T","delta":1,"stock":11,"minStock":3,"version":3,"reason":"found <it>"},"pos":"1jdrdla00000000001a000"}],` +
 		`"result":{"productId":"tea","stock":11,"version":3}}`
-	got := strings.Replace(string(AppendAnswer(nil, c, DurabilityFsync)), c.Events[0].ID, "ID", 1)
+	got := strings.Replace(string(AppendAnswer(nil, c)), c.Events[0].ID, "ID", 1)
 	if got != want {
 		t.Errorf("answer\n     %s\nwant %s", got, want)
 	}
-	empty := &Commit{CommandID: "c2", Position: Position{Epoch: 1767225600000, Seq: 43}}
+	empty := &Commit{CommandID: "c2", Position: Position{Epoch: 1767225600000, Seq: 43}, Metadata: map[string]string{MetadataDurability: DurabilityRelaxed}}
 	const none = `{"commandId":"c2","pos":"1jdrdla00000000001b000","durability":"relaxed","events":[],"result":null}`
-	if got := string(AppendAnswer(nil, empty, DurabilityRelaxed)); got != none {
+	if got := string(AppendAnswer(nil, empty)); got != none {
 		t.Errorf("answer without events %s, want %s", got, none)
 	}
 }

@@ -30,7 +30,8 @@ type Commit struct {
 	// At is the time of the decision, UTC, whole milliseconds.
 	At time.Time
 	// Metadata travels with the commit: W3C trace context ("traceparent",
-	// "tracestate") and what else an edge adds. Nil is usual.
+	// "tracestate"), what else an edge adds, and MetadataDurability, which the
+	// log sets when it appends. Nil is usual.
 	Metadata map[string]string
 	// Result is the command's result as the answer carries it.
 	Result json.RawMessage

@@ -283,7 +283,7 @@ func Test_internal_events_are_not_in_answers(t *testing.T) {
 	given(t, b, RoleAdmin, opened, tea)
 	c := commit(t, b, command(RoleManager, DispatchTransfer{ToBranchID: "b2", Lines: []TransferLine{{"tea", 1}}}))
 	c.Placed(1767225600000, 42)
-	got := string(AppendAnswer(nil, c, DurabilityFsync))
+	got := string(AppendAnswer(nil, c))
 	if strings.Contains(got, TypeTransferDispatched) || strings.Count(got, `"type"`) != 1 || !strings.Contains(got, `"events":[{"id":"`+c.Events[1].ID) {
 		t.Errorf("answer %s, want inventory:updated in it alone", got)
 	}

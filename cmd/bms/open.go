@@ -169,7 +169,7 @@ func (a *App) openHTTP(context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
 		Commands: a.do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
 		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request, Refused: a.refusals.request,
-		Tracing: a.tracing.Provider, Durability: a.log.Durability(),
+		Tracing: a.tracing.Provider,
 		AllowOrigin: a.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,
 		Version: version(), Logger: a.logger, Now: a.now,
 	})

@@ -58,7 +58,7 @@ func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *doma
 			return
 		}
 		s.followUps.of(ctx, commit)
-		answer(okAnswer(commit, s.durability))
+		answer(okAnswer(commit))
 	}()
 }
 
@@ -72,9 +72,9 @@ func (s *sockets) refusedCommand(ctx context.Context, commandType string, err er
 }
 
 // okAnswer is an HTTP answer with "ok" in front.
-func okAnswer(commit *domain.Commit, durability string) json.RawMessage {
+func okAnswer(commit *domain.Commit) json.RawMessage {
 	const ok = `{"ok":true,`
-	done := domain.AppendAnswer(make([]byte, len(ok)-1, 512), commit, durability)
+	done := domain.AppendAnswer(make([]byte, len(ok)-1, 512), commit)
 	copy(done, ok)
 	return done
 }

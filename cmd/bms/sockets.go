@@ -53,7 +53,6 @@ type sockets struct {
 	followUps    *followUps
 	metrics      *telemetry.Metrics
 	spans        *telemetry.Spans // nil: none
-	durability   string
 	allowOrigin  func(origin string) bool
 	logger       *slog.Logger
 	now          func() time.Time
@@ -72,7 +71,7 @@ func newSockets(a *App) (*sockets, error) {
 	}
 	s := &sockets{
 		ids: ids, sessions: store, admission: newAdmission(a.limiter), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
-		bus: a.bus, followUps: a.followUps, metrics: a.metrics, spans: a.spans, durability: a.log.Durability(), allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
+		bus: a.bus, followUps: a.followUps, metrics: a.metrics, spans: a.spans, allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
 	for _, ns := range namespaces {

@@ -148,7 +148,7 @@ func TestWritePath_one_id_has_one_effect_and_one_answer_for_ever(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			answers[i] = domain.AppendAnswer(nil, commit, "fsync")
+			answers[i] = domain.AppendAnswer(nil, commit)
 		})
 	}
 	all.Wait()
@@ -159,7 +159,7 @@ func TestWritePath_one_id_has_one_effect_and_one_answer_for_ever(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := domain.AppendAnswer(nil, commit, "fsync")
+	want := domain.AppendAnswer(nil, commit)
 	for i, got := range answers {
 		if !bytes.Equal(got, want) {
 			t.Errorf("answer %d %s, after the restart %s", i, got, want)

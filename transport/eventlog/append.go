@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"bms/domain"
 )
@@ -26,6 +27,7 @@ func (l *Log) append(ctx context.Context, commits []*domain.Commit, next bool) e
 	c := &call{ctx: ctx, records: make([]*record, len(commits)), done: make(chan error, 1)}
 	bytes := 0
 	for i, commit := range commits {
+		l.stamp(commit)
 		r, err := encode(commit, next)
 		if err != nil {
 			return fmt.Errorf("append: %w", err)
@@ -34,6 +36,23 @@ func (l *Log) append(ctx context.Context, commits []*domain.Commit, next bool) e
 		bytes += r.bytes
 	}
 	return l.submit(c, bytes)
+}
+
+// stamp notes in a commit how durable it will be when it is answered. Metadata
+// may be shared, and be another commit's that this one follows from.
+func (l *Log) stamp(c *domain.Commit) {
+	said := c.Metadata[domain.MetadataDurability]
+	switch {
+	case l.config.Durability == Relaxed && said != Relaxed:
+		c.Metadata = maps.Clone(c.Metadata)
+		if c.Metadata == nil {
+			c.Metadata = make(map[string]string, 1)
+		}
+		c.Metadata[domain.MetadataDurability] = Relaxed
+	case l.config.Durability != Relaxed && said != "":
+		c.Metadata = maps.Clone(c.Metadata)
+		delete(c.Metadata, domain.MetadataDurability)
+	}
 }
 
 func (l *Log) submit(c *call, bytes int) error {

@@ -53,7 +53,7 @@ func (a *api) command(row commandRoute) handler {
 		}
 		answer := getBuffer()
 		defer putBuffer(answer)
-		answer.Write(domain.AppendAnswer(answer.AvailableBuffer(), commit, a.cfg.Durability))
+		answer.Write(domain.AppendAnswer(answer.AvailableBuffer(), commit))
 		w.Header()["Content-Type"] = jsonType
 		writeBody(w, row.statusOf(body), answer.Bytes())
 		return nil

@@ -48,8 +48,6 @@ type Config struct {
 	// Tracing makes a span per request of a sampled trace. Nil means none;
 	// trace context goes on to the log all the same.
 	Tracing trace.TracerProvider
-	// Durability is said in every answer. Default: domain.DurabilityFsync.
-	Durability string
 	// AllowOrigin says of an origin, exactly as the browser sends it, whether
 	// its pages may read answers. Nil means none may.
 	AllowOrigin func(origin string) bool
@@ -104,9 +102,6 @@ func (c *Config) defaults() {
 	}
 	if c.Ready == nil {
 		c.Ready = func() []string { return nil }
-	}
-	if c.Durability == "" {
-		c.Durability = domain.DurabilityFsync
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = 1_000_000

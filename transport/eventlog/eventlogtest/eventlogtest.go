@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"testing"
 	"time"
@@ -160,10 +161,14 @@ func (g *given) same(got, want *domain.Commit) {
 	}
 }
 
-// text is everything there is to see of a commit.
+// text is everything there is to see of a commit, but for what the log itself
+// notes in its metadata.
 func text(c *domain.Commit) string {
+	metadata := map[string]string{}
+	maps.Copy(metadata, c.Metadata)
+	delete(metadata, domain.MetadataDurability)
 	b := fmt.Appendf(nil, "%s %s/%d user %q command %q %q %q at %s metadata %v result %s message %t %q\n", c.Position, c.Stream, c.Version,
-		c.UserID, c.CommandID, c.CommandType, c.Fingerprint, c.At.Format(time.RFC3339Nano), c.Metadata, c.Result, c.Message != nil, c.Message)
+		c.UserID, c.CommandID, c.CommandType, c.Fingerprint, c.At.Format(time.RFC3339Nano), metadata, c.Result, c.Message != nil, c.Message)
 	for i := range c.Events {
 		e := &c.Events[i]
 		b = fmt.Appendf(b, "  %s v%d user %q at %s %s\n", e.Type, e.Version, e.UserID, e.At.Format(time.RFC3339Nano), e.AppendEnvelope(nil))
