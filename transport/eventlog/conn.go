@@ -12,6 +12,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
+const immutable = "immutable"
+
 // conn is one SQLite connection, used by one goroutine at a time. It speaks to
 // the driver directly: database/sql's pool, locks and conversions cost a third
 // of an insert, and the log owns its connections anyway.
@@ -21,9 +23,15 @@ type conn struct {
 	stmts []*stmt // that live as long as the connection
 }
 
+// openConn opens a file in a mode of SQLite's: "rwc", "rw", or immutable, which
+// reads the database without what is beside it and changes nothing.
 func openConn(file string, mode string, pragmas ...string) (*conn, error) {
 	u := url.URL{Scheme: "file", Path: file}
 	q := url.Values{"mode": {mode}, "_error_rc": {"1"}}
+	if mode == immutable {
+		q.Set("mode", "ro")
+		q.Set("immutable", "1")
+	}
 	for _, p := range pragmas {
 		q.Add("_pragma", p)
 	}

@@ -16,7 +16,9 @@
 //
 // Every row of commits carries a CRC-32C over all its columns, sequences and
 // stream versions are contiguous; all three are checked by every read, because
-// SQLite itself does not notice a flipped bit in a page.
+// SQLite itself does not notice a flipped bit in a page. Nor does it say so when
+// it drops commits behind one in the write-ahead log: that is read before
+// SQLite recovers it, and what can't be a torn tail is an error (see wal.go).
 //
 // # Concurrency properties
 //

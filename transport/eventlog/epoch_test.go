@@ -140,3 +140,26 @@ func TestEpochs_begin_after_an_unclean_stop_with_relaxed_durability(t *testing.T
 		})
 	}
 }
+
+// A start after an unclean stop with relaxed durability fails half-way; what the
+// next one may do does not depend on which durability that one was for.
+func TestEpochs_a_start_that_fails_leaves_the_mark_of_the_stop(t *testing.T) {
+	dir := t.TempDir()
+	closed(t, dir, 100)
+	alter(t, filepath.Join(dir, indexName), "UPDATE covered SET seq = 1000") // the log has lost its end
+	alter(t, filepath.Join(dir, fileName), "INSERT INTO meta VALUES ('open', 'relaxed')")
+	obstacle := filepath.Join(dir, indexName+"-journal", "not empty")
+	if err := os.MkdirAll(obstacle, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Open(t.Context(), Config{Dir: dir}); err == nil {
+		t.Fatalf("opened %v although the index can't be removed", l)
+	}
+	if err := os.RemoveAll(filepath.Dir(obstacle)); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, Config{Dir: dir})
+	if got := l.Head().Seq; got != 100 {
+		t.Fatalf("the log has %d commits, want 100", got)
+	}
+}

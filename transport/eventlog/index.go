@@ -91,7 +91,13 @@ const (
 // never runs ahead of what is on disk. That is domain.ErrCorrupt, except after
 // an unclean stop with relaxed durability (lossy).
 func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
-	state, err := x.open(file, log)
+	state, err := usable, error(nil)
+	if remake { // before SQLite has recovered it
+		state, err = inspected(file)
+	}
+	if err == nil && state == usable {
+		state, err = x.open(file, log)
+	}
 	switch {
 	case err != nil || state == usable:
 	case state == foreign && !lossy:
@@ -110,6 +116,16 @@ func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
 		return errors.Join(fmt.Errorf("index %s: %w", file, err), x.close())
 	}
 	return nil
+}
+
+// inspected looks for what SQLite does not notice: an index whose write-ahead
+// log would be dropped when some of it is in the database already.
+func inspected(file string) (found, error) {
+	wal, err := inspectWAL(file)
+	if err == nil && wal.mixed() {
+		return useless, nil
+	}
+	return usable, err
 }
 
 func (x *index) open(file string, log *conn) (found, error) {

@@ -43,4 +43,14 @@ func lockDir(dir string) (*lock, error) {
 	return &lock{f}, nil
 }
 
+// lockHeld reports whether some process has a folder.
+func lockHeld(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // read only; it lets go of the lock, too
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
 func (l *lock) release() error { return l.file.Close() }

@@ -54,8 +54,9 @@ var _ domain.Log = (*Log)(nil)
 // length.
 //
 // It returns an error that wraps ErrInUse if the folder is held by someone
-// else, domain.ErrCorrupt if the end of the log is damaged, and otherwise one
-// that says what is wrong with folder or file. The caller closes the log.
+// else, domain.ErrCorrupt if the end of the log is damaged or, with Fsync,
+// commits are missing there that may have been answered, and otherwise one that
+// says what is wrong with folder or file. The caller closes the log.
 func Open(ctx context.Context, config Config) (*Log, error) {
 	return openHooked(ctx, config, func(string) {})
 }
@@ -96,6 +97,9 @@ func openHooked(ctx context.Context, config Config, hook func(step string)) (*Lo
 }
 
 func (l *Log) open(ctx context.Context) error {
+	if err := l.inspect(); err != nil {
+		return err
+	}
 	// The first connection makes the file and its tables.
 	setup, err := openConn(l.file, "rwc", "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)")
 	if err != nil {
@@ -111,6 +115,11 @@ func (l *Log) open(ctx context.Context) error {
 	l.writer = &writer{log: l, last: last, heads: newHeads(l.config.Streams)}
 	if err := l.writer.open(true); err != nil {
 		return err
+	}
+	// Last of what is changed: a start that ends before finds again what
+	// this one has found.
+	if err := l.writer.mark(); err != nil {
+		return damaged(err)
 	}
 	if err := l.pool.open(l.config.Readers); err != nil {
 		return err
@@ -137,8 +146,27 @@ func damaged(err error) error {
 	return err
 }
 
-// prepare makes or checks the tables, finds the log's ends, begins an epoch
-// where one is due, and leaves the marker of a log in use.
+// inspect looks for damage in the write-ahead log before SQLite recovers it, and
+// brings it to disk: a commit that the process did not live to sync is in the
+// log from here on.
+func (l *Log) inspect() error {
+	wal, err := inspectWAL(l.file)
+	if err != nil {
+		return err
+	}
+	if err := wal.damage(); err != nil {
+		if markedAs(l.file) != Relaxed {
+			return err
+		}
+		// What was not synced may be torn in many places; a new epoch says
+		// that something may be lost.
+		l.config.Logger.Warn("the end of the log is dropped, as after a power cut", "error", err)
+	}
+	return syncFile(wal.file)
+}
+
+// prepare makes or checks the tables, finds the log's ends, and begins an epoch
+// where one is due.
 func (l *Log) prepare(c *conn) (last uint64, err error) {
 	if err := prepareSchema(c); err != nil {
 		return 0, err
@@ -167,7 +195,7 @@ func (l *Log) prepare(c *conn) (last uint64, err error) {
 	if end := l.epochs[len(l.epochs)-1].start; end > last+1 {
 		return 0, fmt.Errorf("%w: the log ends at commit %d, before the epoch that begins at %d", domain.ErrCorrupt, last, end)
 	}
-	return last, c.exec("INSERT OR REPLACE INTO meta (key, value) VALUES ('open', '" + l.config.Durability + "'); COMMIT")
+	return last, c.exec("COMMIT")
 }
 
 // checkTail reads the last commits and returns the log's head.

@@ -28,7 +28,9 @@ var (
 // process of another's commits.
 const pollEvery = 100 * time.Millisecond
 
-// OpenReadOnly opens the log in a folder for reading. The caller closes it.
+// OpenReadOnly opens the log in a folder for reading. Its error wraps
+// domain.ErrCorrupt if the end of the log is damaged, as that of Open does. The
+// caller closes what it returns.
 func OpenReadOnly(ctx context.Context, dir string) (*ReadOnly, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -37,6 +39,9 @@ func OpenReadOnly(ctx context.Context, dir string) (*ReadOnly, error) {
 	file := filepath.Join(dir, fileName)
 	if _, err := os.Stat(file); err != nil {
 		return nil, fmt.Errorf("there is no log in folder %q: %w", dir, err)
+	}
+	if err := undamaged(dir, file); err != nil {
+		return nil, fmt.Errorf("open log %s: %w", file, err)
 	}
 	r := &ReadOnly{pool: newPool(file, "", 2), stop: make(chan struct{})}
 	err = r.pool.open(2)
@@ -48,6 +53,20 @@ func OpenReadOnly(ctx context.Context, dir string) (*ReadOnly, error) {
 		return nil, fmt.Errorf("open log %s: %w", file, damaged(err))
 	}
 	return r, nil
+}
+
+// undamaged is Log.inspect for one who has not locked the folder: SQLite would
+// recover, and with the last connection drop, the write-ahead log for any
+// program. While another process writes, what is read of it means nothing.
+func undamaged(dir, file string) error {
+	wal, err := inspectWAL(file)
+	if err != nil {
+		return err
+	}
+	if err := wal.damage(); err != nil && !lockHeld(dir) && markedAs(file) != Relaxed {
+		return err
+	}
+	return nil
 }
 
 // Read implements domain.Reader. A limit below 1 means as many as a batch

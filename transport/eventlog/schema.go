@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 )
 
@@ -78,4 +79,34 @@ func pragmaInt(c *conn, name string) (int64, error) {
 	}
 	n, _ := row[0].(int64)
 	return n, nil
+}
+
+// mark leaves the mark of a log in use, with its durability, and copies it into
+// the database, where markedAs finds it.
+func (w *writer) mark() error {
+	if err := w.conn.exec("INSERT OR REPLACE INTO meta (key, value) VALUES ('open', '" + w.log.config.Durability + "')"); err != nil {
+		return err
+	}
+	frames, copied, err := walCheckpoint(w.conn, "main")
+	if err == nil && copied < frames {
+		w.log.config.Logger.Warn("the start of the write-ahead log was not copied: some other program keeps a read of the log open", "pages", frames, "copied", copied)
+	}
+	return err
+}
+
+// markedAs is the durability that a log was in use with when it was left, or ""
+// after a clean stop. It reads the database alone, so that SQLite does not
+// recover, and thereby change, what is beside it. It is "", too, if it can't be
+// read.
+func markedAs(file string) string {
+	c, err := openConn(file, immutable)
+	if err != nil {
+		return ""
+	}
+	row, err := c.queryOne("SELECT value FROM meta WHERE key = 'open'")
+	if err = errors.Join(err, c.close()); err != nil || row == nil {
+		return ""
+	}
+	mark, _ := row[0].(string)
+	return mark
 }
