@@ -83,6 +83,10 @@ type job struct {
 	version  int
 	started  time.Time
 	progress progress
+	// slots bounds how many run at once in the whole set; running says that
+	// this one has its place. They belong to the goroutine that rebuilds.
+	slots   chan struct{}
+	running bool
 	// again is what is still to be folded a second time, in records.
 	again uint64
 
@@ -210,20 +214,17 @@ func (r *runner) runJob(ctx context.Context, j *job, slots chan struct{}) {
 			cancel()
 		}
 	})
-	var err error
-	select {
-	case slots <- struct{}{}:
-		r.rebuilds.set(j, func() { j.state, j.began = RebuildFolding, r.config.Now() })
+	j.slots = slots
+	err := r.enter(work, j)
+	if err == nil {
 		what := r.build
 		if j.verify {
 			what = r.verify
 		}
 		r.logger.Info("rebuild begins", "id", j.id, "verify", j.verify)
 		err = guard(func() error { return what(work, j) })
-		<-slots
-	case <-work.Done():
-		err = work.Err()
 	}
+	r.leave(j)
 	if ctx.Err() != nil && err != nil {
 		return // the next start goes on with it
 	}
@@ -237,6 +238,33 @@ func (r *runner) runJob(ctx context.Context, j *job, slots chan struct{}) {
 	if r.config.Observe.Rebuilt != nil {
 		r.config.Observe.Rebuilt(r.name, last)
 	}
+}
+
+// enter waits for one of the places of those that run. It returns the context's
+// error.
+func (r *runner) enter(ctx context.Context, j *job) error {
+	select {
+	case j.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	j.running = true
+	r.rebuilds.set(j, func() {
+		if j.state = RebuildFolding; j.began.IsZero() {
+			j.began = r.config.Now()
+		}
+	})
+	return nil
+}
+
+// leave gives the place back, if the job has one.
+func (r *runner) leave(j *job) {
+	if !j.running {
+		return
+	}
+	j.running = false
+	r.rebuilds.set(j, func() { j.state = RebuildWaiting })
+	<-j.slots
 }
 
 func (r *runner) endJob(j *job, err error) Rebuild {
@@ -254,6 +282,9 @@ func (r *runner) endJob(j *job, err error) Rebuild {
 	default:
 		j.state = RebuildFailed
 		j.progress.failed(err)
+		if r.progress.servesOld(r.version) { // at the position where it was left, for ever
+			r.progress.failed(fmt.Errorf("fold version %d: %w", r.version, err))
+		}
 	}
 	r.rebuilds.last = j.status(r.config.Log.Head())
 	r.rebuilds.last.ETA = nil
@@ -262,7 +293,8 @@ func (r *runner) endJob(j *job, err error) Rebuild {
 }
 
 // build folds into a new file, or the half-built one of the job, and swaps.
-// What goes wrong for a moment is tried again.
+// What goes wrong for a moment is tried again, without being in the way of other
+// rebuilds meanwhile; what won't be better the next time fails.
 func (r *runner) build(ctx context.Context, j *job) error {
 	b, err := r.openBeside(j)
 	if err != nil {
@@ -278,7 +310,7 @@ func (r *runner) build(ctx context.Context, j *job) error {
 		switch {
 		case ctx.Err() != nil && !r.wasCancelled(j): // the process ends
 			return errors.Join(err, b.file.shut())
-		case ctx.Err() != nil, errors.Is(err, domain.ErrUnknownEvent):
+		case ctx.Err() != nil, errors.Is(err, domain.ErrUnknownEvent), errors.Is(err, domain.ErrCorrupt), errors.Is(err, errTooManyParked):
 			return errors.Join(err, b.file.shut(), r.drop(b.file.path))
 		case damaged(err):
 			r.logger.Warn("half-built file is damaged; from the beginning", "error", err)
@@ -296,7 +328,11 @@ func (r *runner) build(ctx context.Context, j *job) error {
 		if b.through.After(before) {
 			backoff = minBackoff
 		}
+		r.leave(j)
 		pause(ctx, backoff)
+		if err := r.enter(ctx, j); err != nil {
+			continue // and out
+		}
 		backoff = min(2*backoff, maxBackoff)
 	}
 }

@@ -493,3 +493,63 @@ func TestRebuildsWhileFilesAreLostLeaveOneSoundFile(t *testing.T) {
 		t.Errorf("the file is at %s after a restart, want %s", p, shop.log.Head())
 	}
 }
+
+// A rebuild that can't get on is in nobody's way: the only place is another's
+// while it waits to try again.
+func TestARebuildThatCannotGetOnBlocksNoOther(t *testing.T) {
+	shop := newShop(t)
+	shop.trade(rand.New(rand.NewPCG(97, 1)), 100)
+	c := config(t.TempDir(), shop.log)
+	c.Rebuilds = 1
+	var broken atomic.Bool
+	tried := make(chan struct{}, 1000)
+	c.fault = func(projection, at string) {
+		if projection == Stats && at == stepFolded && broken.Load() {
+			tried <- struct{}{}
+			panic("no room on the disk")
+		}
+	}
+	r := run(t, c)
+	r.settle(shop.log)
+	broken.Store(true)
+	if err := r.Rebuild(Stats); err != nil {
+		t.Fatal(err)
+	}
+	<-tried
+	if err := r.Rebuild(Users); err != nil {
+		t.Fatal(err)
+	}
+	if b := r.finish(Users); b.State != RebuildDone {
+		t.Errorf("the other's rebuild is %+v, want it done", b)
+	}
+	if s := r.status(Stats); s.Rebuild == nil || !strings.Contains(s.Rebuild.Error, "no room") {
+		t.Errorf("the rebuild that can't get on is %+v, want it to say why", s.Rebuild)
+	}
+	broken.Store(false)
+	if b := r.finish(Stats); b.State != RebuildDone {
+		t.Errorf("it is %+v once it can, want it done", b)
+	}
+}
+
+// What won't be better the next time fails, and nothing is left of it.
+func TestARebuildFromADamagedLogFails(t *testing.T) {
+	shop := newShop(t)
+	shop.trade(rand.New(rand.NewPCG(98, 1)), 100)
+	c := config(t.TempDir(), shop.log)
+	r := run(t, c)
+	r.settle(shop.log)
+	want := r.digests()
+	r.close()
+	c.Log = newRotten(t, shop.log, shop.log.Head().Seq/2)
+	r = run(t, c)
+	if err := r.Rebuild(Stats); err != nil {
+		t.Fatal(err)
+	}
+	if b := r.finish(Stats); b.State != RebuildFailed || !strings.Contains(b.Error, "log.db") {
+		t.Errorf("it is %+v, want it failed for log.db", b)
+	}
+	compare(t, r.digests(), want)
+	if files := dbFiles(t, c.Dir, Stats); len(files) != 1 {
+		t.Errorf("files are %q, want that which was there before", files)
+	}
+}
