@@ -24,7 +24,7 @@ func BenchmarkTransfers(b *testing.B) {
 		node.do(b, domain.CommandCreateProduct, id, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "p1", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40})
 	}
 	do := func(ctx context.Context, id, commandType, branchID string, body any) (*domain.Commit, error) {
-		return node.app.do(ctx, domain.Command{
+		return node.app.commands.do(ctx, domain.Command{
 			ID: id, Type: commandType, BranchID: branchID, Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, At: time.Now(), Body: body,
 		})
 	}

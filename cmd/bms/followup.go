@@ -58,12 +58,3 @@ func (f *followUps) chase(ctx context.Context, commit *domain.Commit) {
 		}
 	}
 }
-
-// do has a command decided, and what it entails.
-func (a *App) do(ctx context.Context, cmd domain.Command) (*domain.Commit, error) {
-	commit, err := a.bus.Do(ctx, cmd)
-	if err == nil {
-		a.followUps.of(ctx, commit)
-	}
-	return commit, err
-}

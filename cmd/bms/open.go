@@ -136,7 +136,10 @@ func (a *App) openDeciders(context.Context) (err error) {
 		return err
 	}
 	a.closeWith(func() error { return a.bus.Close(context.Background()) })
-	a.followUps = &followUps{do: a.bus.Do, now: a.now, logger: a.logger}
+	a.commands = &commandEdge{
+		bus: a.bus, log: a.log, projections: a.projections, logger: a.logger,
+		followUps: &followUps{do: a.bus.Do, now: a.now, logger: a.logger},
+	}
 	return nil
 }
 
@@ -167,9 +170,9 @@ func (a *App) openSockets(context.Context) (err error) {
 // openHTTP puts everything that is served behind one server.
 func (a *App) openHTTP(context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
-		Commands: a.do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
+		Commands: a.commands.do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
 		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request, Refused: a.refusals.request,
-		Tracing: a.tracing.Provider,
+		Tracing:     a.tracing.Provider,
 		AllowOrigin: a.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,
 		Version: version(), Logger: a.logger, Now: a.now,
 	})

@@ -52,7 +52,7 @@ type App struct {
 	system      *actors.System
 	deciders    *actors.Deciders
 	bus         *commandbus.Bus
-	followUps   *followUps
+	commands    *commandEdge
 	sockets     *sockets
 	metrics     *telemetry.Metrics
 	refusals    *refusals

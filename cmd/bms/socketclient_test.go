@@ -39,7 +39,7 @@ func overBoth(t *testing.T, test func(t *testing.T, n *testNode, protocol string
 // commit gives an admin's command that has to be accepted, each time anew.
 func (n *testNode) commit(tb testing.TB, commandType, branchID string, body any) *domain.Commit {
 	tb.Helper()
-	commit, err := n.app.do(tb.Context(), domain.Command{
+	commit, err := n.app.commands.do(tb.Context(), domain.Command{
 		ID: uuid.NewString(), Type: commandType, BranchID: branchID,
 		Identity: domain.Identity{UserID: "boss", Role: domain.RoleAdmin}, At: time.Now(), Body: body,
 	})

@@ -12,6 +12,7 @@ import (
 
 	"bms/actors"
 	"bms/domain"
+	"bms/transport/commandbus"
 	"bms/transport/httpapi"
 )
 
@@ -40,7 +41,11 @@ func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *doma
 	cmd.Identity, cmd.At = s.projections.Identity(c.conn.Claims()), s.now()
 	ctx, cancel := context.WithTimeout(context.Background(), socketCommandTimeout)
 	ctx, end := s.spans.Command(ctx, cmd.Type, c.conn.SID(), c.namespace)
-	pending, err := s.bus.Begin(ctx, cmd)
+	var pending *commandbus.Pending
+	err := s.commands.before(ctx, cmd)
+	if err == nil {
+		pending, err = s.bus.Begin(ctx, cmd)
+	}
 	if err != nil {
 		cancel()
 		c.conn.Release()
@@ -57,7 +62,7 @@ func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *doma
 			answer(s.refusedCommand(ctx, cmd.Type, err))
 			return
 		}
-		s.followUps.of(ctx, commit)
+		s.commands.after(ctx, commit)
 		answer(okAnswer(commit))
 	}()
 }

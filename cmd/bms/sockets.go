@@ -50,7 +50,7 @@ type sockets struct {
 	verifier     *auth.Verifier
 	projections  *projections.Set
 	bus          *commandbus.Bus
-	followUps    *followUps
+	commands     *commandEdge
 	metrics      *telemetry.Metrics
 	spans        *telemetry.Spans // nil: none
 	allowOrigin  func(origin string) bool
@@ -71,7 +71,7 @@ func newSockets(a *App) (*sockets, error) {
 	}
 	s := &sockets{
 		ids: ids, sessions: store, admission: newAdmission(a.limiter), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
-		bus: a.bus, followUps: a.followUps, metrics: a.metrics, spans: a.spans, allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
+		bus: a.bus, commands: a.commands, metrics: a.metrics, spans: a.spans, allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
 	for _, ns := range namespaces {

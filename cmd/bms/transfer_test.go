@@ -81,7 +81,7 @@ func TestTransfer_is_where_the_answer_says(t *testing.T) {
 		o.do(n, "POST", "/api/branches/b2/transfers/"+id+"/receive", `{"lines":[{"productId":"tea","received":1,"damaged":1}]}`, nil)
 		o.do(n, "POST", "/api/branches/b1/transfers/"+id+"/cancel", "", nil)
 		o.do(n, "POST", "/api/branches/b2/transfers/"+o.dispatch(n, "b2", "b1", 1)+"/cancel", "", nil)
-		o.dispatch(n, "b1", "ghost", 5)
+		o.refused(n, "POST", "/api/branches/b1/transfers", `{"toBranchId":"ghost","lines":[{"productId":"tea","quantity":5}]}`, domain.CodeUnknownBranch)
 		o.refused(n, "POST", "/api/branches/b2/transfers/"+id+"/receive", "", domain.CodeTransferState)
 	}
 	if b1, b2 := o.stock(n, "b1"), o.stock(n, "b2"); b1 != 60 || b2 != 120 {

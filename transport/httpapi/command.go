@@ -12,12 +12,10 @@ import (
 	"github.com/google/uuid"
 
 	"bms/domain"
-	"bms/projections"
 )
 
 // command handles a row of the table of commands.
 func (a *api) command(row commandRoute) handler {
-	users := row.command == domain.CommandSetUser || row.command == domain.CommandChangeUser
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := a.identify(r)
 		if err != nil {
@@ -48,25 +46,12 @@ func (a *api) command(row commandRoute) handler {
 		if err != nil {
 			return err
 		}
-		if users {
-			a.awaitUsers(ctx, commit)
-		}
 		answer := getBuffer()
 		defer putBuffer(answer)
 		answer.Write(domain.AppendAnswer(answer.AvailableBuffer(), commit))
 		w.Header()["Content-Type"] = jsonType
 		writeBody(w, row.statusOf(body), answer.Bytes())
 		return nil
-	}
-}
-
-// awaitUsers waits until the users' directory has a commit, so that the next
-// request is judged by it. The commit is durable whatever comes of the wait.
-func (a *api) awaitUsers(ctx context.Context, commit *domain.Commit) {
-	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadTimeout)
-	defer cancel()
-	if err := a.cfg.Read.WaitFor(ctx, projections.Users, commit.Position); err != nil {
-		a.cfg.Logger.WarnContext(ctx, "the users' directory is behind a change of a user", "pos", commit.Position, "error", err)
 	}
 }
 

@@ -20,8 +20,9 @@ import (
 // given.
 type Config struct {
 	// Commands has a command decided and returns its commit once it is
-	// durable; a *domain.Rejection for a "no". A command that is repeated
-	// under its key gives the commit it gave before.
+	// durable, and known to Read if it changes a user; a *domain.Rejection for
+	// a "no". A command that is repeated under its key gives the commit it gave
+	// before.
 	Commands func(context.Context, domain.Command) (*domain.Commit, error)
 	// Identify reads who asks off a request's token. The error is a
 	// *domain.Rejection.

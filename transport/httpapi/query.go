@@ -64,11 +64,14 @@ func (a *api) query(row queryRoute) handler {
 		if err := p.err(); err != nil {
 			return err
 		}
-		if minPos.Seq == 0 {
-			a.freshen(r.Context(), row.reads)
-		} else if err := a.await(r.Context(), minPos, row.reads); err != nil {
-			return err
+		if minPos.Seq > 0 {
+			if err := a.await(r.Context(), minPos, row.reads); err != nil {
+				return err
+			}
 		}
+		// Also after minPos: what its commit entailed, before it was answered,
+		// is in the log behind it.
+		a.freshen(r.Context(), row.reads)
 		answer, err := row.serve(a, &query{ctx: r.Context(), header: w.Header(), path: r.PathValue, id: id, params: p})
 		if err != nil {
 			return err
@@ -111,8 +114,7 @@ func (a *api) await(ctx context.Context, pos domain.Position, reads []string) er
 	return err
 }
 
-// freshWait is how long a read without minPos waits for what was in the log
-// when it came. A read model is some milliseconds behind a write: this is for
+// freshWait is how long a read waits for what was in the log when it came. A read model is some milliseconds behind a write: this is for
 // clients that write and then read, and know nothing of positions.
 const freshWait = 100 * time.Millisecond
 

@@ -136,6 +136,9 @@ func (s *shop) do(ctx context.Context, cmd domain.Command) (*domain.Commit, erro
 	s.decide.Submit(cmd, func(c *domain.Commit, err error) { replies <- reply{c, err} })
 	select {
 	case r := <-replies:
+		if r.err == nil && strings.HasPrefix(r.commit.Stream, domain.StreamOfUser("")) {
+			return r.commit, s.read.WaitFor(ctx, projections.Users, r.commit.Position)
+		}
 		return r.commit, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
