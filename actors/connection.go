@@ -2,8 +2,6 @@ package actors
 
 import (
 	"encoding/json"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,15 +37,6 @@ const (
 	EndPanicked       EndReason = "internal_failure" // the connection's own fault was fenced; come back
 )
 
-// member is a connection's membership of a room, for events after since.
-type member struct {
-	room  *room
-	since domain.Position
-	// hidden is a room left by the client that the connection itself still
-	// needs: the user's own, where changes of the user's rights arrive.
-	hidden bool
-}
-
 // message is something outside the log that goes out in line with the events.
 type message struct {
 	name string
@@ -82,18 +71,20 @@ type Connection struct {
 	done      chan struct{} // closed by Closed
 	closeOnce sync.Once
 	since     time.Time
-	keeping   sync.Mutex // held while the rooms are kept in SessionStore
+	keepRooms bool      // in SessionStore
+	changes   []inbound // room changes that wait for the one being kept, itself first; the actor's own
 
 	mu       sync.Mutex
 	claims   domain.Identity // as the token says
 	user     *domain.User    // as the log says, up to the cursor
 	identity domain.Identity // the one over the other
+	expires  time.Time       // the token's end, zero for none
 	expiry   *time.Timer
 	cursor   domain.Position
-	members  []member            // replaced, never changed in place
-	left     map[string]struct{} // rooms that the client left
-	greeting json.RawMessage     // the session message until it is given out
-	unread   *backlog            // until it is given out
+	members  []member // replaced, never changed in place
+	chosen   choices
+	greeting json.RawMessage // the session message until it is given out
+	unread   *backlog        // until it is given out
 	messages []message
 	turn     turn      // to catch up, until what it gave out is written
 	writing  *writing  // of sampled events given out last, until they are written; usually nil
@@ -291,24 +282,6 @@ func (c *Connection) emit(dst [][]byte, size int, frames []*Frame, upTo domain.P
 	return dst, size
 }
 
-// seesLocked reports whether the event is for one of the connection's rooms,
-// joined before it, and within its rights.
-func (c *Connection) seesLocked(f *Frame) bool {
-	for i := range c.members {
-		m := &c.members[i]
-		if m.hidden || !f.pos().After(m.since) || !slices.Contains(f.rooms, m.room.name) {
-			continue
-		}
-		if m.room.name == domain.RoomAllBranches && len(c.left) > 0 {
-			if _, gone := c.left[domain.RoomOfBranch(f.event.BranchID)]; gone {
-				continue
-			}
-		}
-		return domain.MaySee(c.identity, c.namespace, f.event)
-	}
-	return false
-}
-
 // rejudgeLocked applies an event about a user's rights if it is about this
 // connection's user, and reports whether it was.
 func (c *Connection) rejudgeLocked(e *domain.Event) bool {
@@ -326,37 +299,6 @@ func (c *Connection) rejudgeLocked(e *domain.Event) bool {
 	}
 	c.judgeLocked(e.Pos)
 	return true
-}
-
-// judgeLocked works out identity and rooms anew from claims and user, as of a
-// position: rooms that are no longer allowed are left, new automatic ones
-// joined from there on.
-func (c *Connection) judgeLocked(at domain.Position) {
-	c.identity = c.user.Overlay(c.claims)
-	if c.identity.Disabled || domain.MayConnect(c.identity, c.namespace) != nil {
-		c.ending = EndRights
-		return
-	}
-	defaults := domain.DefaultRooms(c.identity)
-	keep := make([]member, 0, len(defaults))
-	for _, m := range c.members {
-		if slices.Contains(defaults, m.room.name) || domain.MayJoin(c.identity, m.room.name) == nil {
-			keep = append(keep, m)
-		} else {
-			c.hub.rooms.leave(m.room, c)
-		}
-	}
-	for _, name := range defaults {
-		_, gone := c.left[name]
-		if own := isOwnRoom(name, c.userID); (!gone || own) && !holds(keep, name) {
-			keep = append(keep, member{room: c.hub.rooms.join(name, c), since: at, hidden: gone})
-		}
-	}
-	c.members = keep
-}
-
-func holds(members []member, name string) bool {
-	return slices.ContainsFunc(members, func(m member) bool { return m.room.name == name })
 }
 
 // end stops the giving out of events and has the actor close the socket.
@@ -403,49 +345,4 @@ func (c *Connection) Closed(reason string) {
 		c.ref.Stop()
 		c.hub.cfg.Logger.Info("disconnected", "sid", c.sid, "user", c.userID, "namespace", c.namespace, "reason", reason)
 	})
-}
-
-// roomsLocked lists the rooms as the client knows them.
-func (c *Connection) roomsLocked() []string {
-	var names []string
-	for _, m := range c.members {
-		switch {
-		case m.hidden:
-		case m.room.name == domain.RoomAllBranches:
-			for _, b := range c.hub.branches() {
-				if _, gone := c.left[domain.RoomOfBranch(b)]; !gone {
-					names = append(names, domain.RoomOfBranch(b))
-				}
-			}
-		default:
-			names = append(names, m.room.name)
-		}
-	}
-	slices.SortFunc(names, strings.Compare)
-	return slices.Compact(names)
-}
-
-// ConnectionInfo describes a connection. Lag is the number of log records
-// between its cursor and the head; most of them may not be for it.
-type ConnectionInfo struct {
-	SID       string    `json:"sid"`
-	UserID    string    `json:"userId"`
-	Role      string    `json:"role"`
-	Namespace string    `json:"namespace"`
-	Rooms     []string  `json:"rooms"`
-	Lag       uint64    `json:"lag"`
-	Since     time.Time `json:"since"`
-}
-
-func (c *Connection) info(head domain.Position) ConnectionInfo {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	info := ConnectionInfo{
-		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Namespace: c.namespace,
-		Rooms: c.roomsLocked(), Since: c.since,
-	}
-	if head.Seq > c.cursor.Seq {
-		info.Lag = head.Seq - c.cursor.Seq
-	}
-	return info
 }

@@ -176,7 +176,7 @@ func (h *house) connectAs(sid string, id domain.Identity, cursor string, size in
 	h.t.Helper()
 	c := &client{hub: h.hub, size: size, wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	conn, recovered, err := h.hub.Connect(context.Background(), ConnectRequest{
-		Identity: id, Namespace: domain.NamespaceAll, SID: sid, Cursor: cursor, Transport: c,
+		Identity: id, Namespace: domain.NamespaceAll, SID: sid, NewSID: func() string { return sid }, Cursor: cursor, KeepRooms: true, Transport: c,
 	})
 	if err != nil {
 		h.t.Fatalf("connect %s: %v", id.UserID, err)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +35,8 @@ type Hub struct {
 	events     atomic.Uint64
 	deliveries atomic.Uint64
 	frozen     atomic.Pointer[error] // nil while the feed runs
+
+	keeping keyLock // held for a session while its rooms are loaded or saved
 
 	mu       sync.Mutex // guards sessions and draining
 	sessions map[string]*Connection
@@ -76,108 +76,6 @@ func (h *Hub) Run(ctx context.Context) error {
 	return nil
 }
 
-// ConnectRequest asks for a connection. Identity is the token's.
-type ConnectRequest struct {
-	Identity  domain.Identity
-	ExpiresAt time.Time // the token's end, when the connection ends too
-	Namespace string
-	SID       string // unique; a connection that has it already is replaced
-	// Cursor is the last position the client has, empty for none.
-	Cursor    string
-	Codec     int // index into HubConfig.Codecs
-	Transport Transport
-}
-
-// session is the first message on every connection.
-type session struct {
-	SID       string          `json:"sid"`
-	UserID    string          `json:"userId"`
-	Role      string          `json:"role"`
-	Rooms     []string        `json:"rooms"`
-	Pos       domain.Position `json:"pos"`
-	Recovered bool            `json:"recovered"`
-}
-
-// Connect makes a connection, whose transport may call Next at once; its first
-// frame is the session message. recovered is true when a cursor was given and
-// delivery goes on behind it without a gap. The error is a *domain.Rejection
-// (unauthorized, forbidden_namespace, draining) or a fault of the log.
-func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, recovered bool, err error) {
-	cursor := h.cfg.Log.Head()
-	if r.Cursor != "" {
-		if p, perr := domain.ParsePosition(r.Cursor); perr == nil && h.cfg.Log.Check(p) == nil {
-			cursor, recovered = p, true
-		}
-	}
-	var unread *backlog
-	if !recovered {
-		if unread, cursor, err = h.unread(ctx, r.Identity.UserID, cursor); err != nil {
-			return nil, false, err
-		}
-	}
-	user, now, err := h.userAt(ctx, r.Identity.UserID, cursor)
-	if err != nil {
-		return nil, false, err
-	}
-	// Who comes back is judged twice: as he is now, for the door, and as he
-	// was at the cursor, for what he missed; the changes in between are in
-	// what he missed.
-	current := now.Overlay(r.Identity)
-	if current.Disabled {
-		return nil, false, domain.Reject(domain.CodeUnauthorized, "user %s is disabled", r.Identity.UserID)
-	}
-	if no := domain.MayConnect(current, r.Namespace); no != nil {
-		return nil, false, no
-	}
-	if then := user.Overlay(r.Identity); recovered && (then.Disabled || domain.MayConnect(then, r.Namespace) != nil) {
-		// The cursor lies where he had no right to be connected; there is no
-		// going on from there.
-		cursor, recovered = h.cfg.Log.Head(), false
-		if user, _, err = h.userAt(ctx, r.Identity.UserID, cursor); err != nil {
-			return nil, false, err
-		}
-	}
-
-	var rooms SessionRooms
-	if recovered && h.cfg.Sessions != nil {
-		if rooms, err = h.cfg.Sessions.Load(ctx, r.SID); err != nil {
-			return nil, false, fmt.Errorf("load the rooms of session %s: %w", r.SID, err)
-		}
-	}
-	c = &Connection{
-		hub: h, transport: r.Transport, sid: r.SID, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
-		places: make(chan struct{}, h.cfg.Inbound), done: make(chan struct{}), since: h.cfg.Now(),
-		claims: r.Identity, user: user, cursor: cursor, left: map[string]struct{}{}, unread: unread,
-	}
-	for _, name := range rooms.Left {
-		c.left[name] = struct{}{}
-	}
-	c.ref = h.cfg.System.Spawn("connection", r.SID, 2, c)
-	replaced, ok := h.remember(c)
-	if !ok {
-		c.ref.Stop()
-		return nil, false, domain.Reject(domain.CodeDraining, "the node is stopping, connect again")
-	}
-	if replaced != nil {
-		replaced.end(EndReplaced)
-	}
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.judgeLocked(cursor)
-	c.rejoinLocked(rooms.Joined)
-	data, err := json.Marshal(session{
-		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: c.roomsLocked(), Pos: cursor, Recovered: recovered,
-	})
-	if err != nil {
-		return nil, false, fmt.Errorf("encode session: %w", err)
-	}
-	c.greeting = data
-	c.expireLocked(r.ExpiresAt)
-	h.cfg.Logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
-	return c, recovered, nil
-}
-
 // Turn waits for a turn at the processors, for what lets a client in: an HTTP
 // upgrade, Connect. Call end when it is done. It fails when ctx or the hub ends.
 func (h *Hub) Turn(ctx context.Context) (end func(), err error) {
@@ -186,41 +84,6 @@ func (h *Hub) Turn(ctx context.Context) (end func(), err error) {
 		return nil, errors.Join(err, ctx.Err())
 	}
 	return t.end, nil
-}
-
-// userAt reads what the log says of a user: up to a position, and now.
-func (h *Hub) userAt(ctx context.Context, userID string, at domain.Position) (then, now *domain.User, err error) {
-	stream := domain.StreamOfUser(userID)
-	states := [2]*domain.User{}
-	for i := range states {
-		s, err := domain.NewState(stream)
-		if err != nil {
-			return nil, nil, err
-		}
-		states[i] = s.(*domain.User)
-	}
-	for after := uint64(0); ; {
-		commits, err := h.cfg.Log.ReadStream(ctx, stream, after, 1000)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", stream, err)
-		}
-		if len(commits) == 0 {
-			return states[0], states[1], nil
-		}
-		for _, commit := range commits {
-			for i := range commit.Events {
-				e := &commit.Events[i]
-				if !e.Pos.After(at) {
-					err = errors.Join(err, states[0].Evolve(e))
-				}
-				err = errors.Join(err, states[1].Evolve(e))
-			}
-			after = commit.Version
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("fold %s: %w", stream, err)
-		}
-	}
 }
 
 func (h *Hub) remember(c *Connection) (replaced *Connection, ok bool) {
@@ -242,11 +105,11 @@ func (h *Hub) forget(c *Connection) {
 	}
 }
 
-func (h *Hub) branches() []string {
-	if h.cfg.Branches == nil {
-		return nil
-	}
-	return h.cfg.Branches()
+// knows reports whether the connection is the one that has its session.
+func (h *Hub) knows(c *Connection) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[c.sid] == c
 }
 
 func (h *Hub) all() []*Connection {
@@ -338,10 +201,11 @@ func (h *Hub) Lags(f func(records uint64)) {
 // Connections describes all connections, in no order.
 func (h *Hub) Connections() []ConnectionInfo {
 	head := h.Head()
+	branches := sync.OnceValue(h.cfg.Branches)
 	all := h.all()
 	infos := make([]ConnectionInfo, 0, len(all))
 	for _, c := range all {
-		infos = append(infos, c.info(head))
+		infos = append(infos, c.info(head, branches))
 	}
 	return infos
 }
@@ -391,9 +255,3 @@ func (h *Hub) Close() {
 	h.ran.end()
 	h.rooms.close()
 }
-
-// isOwnRoom reports whether a room is the one on which changes of the user's
-// rights arrive.
-func isOwnRoom(name, userID string) bool { return name == domain.RoomOfUser(userID) }
-
-func isBranchRoom(name string) bool { return strings.HasPrefix(name, "branch:") }

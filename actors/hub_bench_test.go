@@ -87,7 +87,7 @@ func BenchmarkFanOut(b *testing.B) {
 			left.Store(members) // the session messages
 			for i := range members {
 				p := &pulled{left: &left, done: done}
-				c, _, err := hub.Connect(context.Background(), ConnectRequest{Identity: staff("u", "b1"), Namespace: domain.NamespaceAll, SID: fmt.Sprint(i), Transport: p})
+				c, _, err := hub.Connect(context.Background(), ConnectRequest{Identity: staff("u", "b1"), Namespace: domain.NamespaceAll, NewSID: func() string { return fmt.Sprint(i) }, Transport: p})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -189,7 +189,7 @@ func Test_a_disabled_user_gets_the_change_and_then_the_end(t *testing.T) {
 		if c.endReason() != EndRights {
 			t.Fatalf("ended for %q, want %q", c.endReason(), EndRights)
 		}
-		_, _, err := h.hub.Connect(context.Background(), ConnectRequest{Identity: staff("u1", "b1"), Namespace: domain.NamespaceAll, SID: "again", Transport: c})
+		_, _, err := h.hub.Connect(context.Background(), ConnectRequest{Identity: staff("u1", "b1"), Namespace: domain.NamespaceAll, NewSID: func() string { return "again" }, Transport: c})
 		if no, ok := errors.AsType[*domain.Rejection](err); !ok || no.Code != domain.CodeUnauthorized {
 			t.Fatalf("connect of a disabled user: %v, want %s", err, domain.CodeUnauthorized)
 		}
@@ -273,7 +273,7 @@ func Test_a_token_that_ends_closes_the_connection_unless_refreshed(t *testing.T)
 		connect := func(user string) *client {
 			c := &client{hub: h.hub, size: 1 << 10, wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 			conn, _, err := h.hub.Connect(context.Background(), ConnectRequest{
-				Identity: staff(user, "b1"), ExpiresAt: time.Now().Add(time.Minute), Namespace: domain.NamespaceAll, SID: user, Transport: c,
+				Identity: staff(user, "b1"), ExpiresAt: time.Now().Add(time.Minute), Namespace: domain.NamespaceAll, NewSID: func() string { return user }, Transport: c,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -304,6 +304,53 @@ func Test_a_token_that_ends_closes_the_connection_unless_refreshed(t *testing.T)
 		for _, c := range []*client{old, fresh, other} {
 			c.leave()
 		}
+		h.hub.Close()
+	})
+}
+
+// The end of a token may be in the actor's mailbox when the next one is there.
+func Test_the_end_of_a_token_that_was_replaced_ends_nothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *HubConfig) {
+			c.Verify = func(context.Context, string) (domain.Identity, time.Time, error) {
+				return staff("u1", "b1"), time.Now().Add(time.Hour), nil
+			}
+		})
+		c, _ := h.connect(staff("u1", "b1"), "")
+		before := time.Now()
+		ask(t, c, "auth:refresh", `{"token":"t"}`)
+		c.conn.ref.Send(connectionExpired{before})
+		synctest.Wait()
+		if got := c.endReason(); got != "" {
+			t.Fatalf("ended for %q, want it alive", got)
+		}
+		c.leave()
+		h.hub.Close()
+	})
+}
+
+func Test_the_list_of_branches_holds_up_no_connection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h *house
+		asked := 0
+		h = newHouse(t, func(c *HubConfig) {
+			c.Branches = func() []string {
+				asked++
+				for _, c := range h.hub.all() {
+					c.Cursor() // waits for the connection's mutex
+				}
+				return []string{"b1"}
+			}
+		})
+		one, _ := h.connect(admin("root"), "")
+		two, _ := h.connect(admin("boss"), "")
+		ask(t, one, "room:leave", `"branch:b1"`)
+		asked = 0
+		if got := h.hub.Connections(); len(got) != 2 || asked != 1 {
+			t.Fatalf("%d connections by %d lists of branches, want 2 by one", len(got), asked)
+		}
+		one.leave()
+		two.leave()
 		h.hub.Close()
 	})
 }

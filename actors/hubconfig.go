@@ -22,8 +22,8 @@ type HubConfig struct {
 	Codecs []Codec
 	// Verify judges the token of an auth:refresh. Nil: refreshes are refused.
 	Verify func(ctx context.Context, token string) (domain.Identity, time.Time, error)
-	// Branches lists all branches, for showing an admin's rooms. It must not
-	// block. Nil: none are shown.
+	// Branches lists all branches, for showing an admin's rooms. It may take
+	// its time. Nil: none are shown.
 	Branches func() []string
 
 	// Unread gives the oldest of a user's personal notifications after a
@@ -33,7 +33,8 @@ type HubConfig struct {
 	Unread func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error)
 
 	// Sessions keeps what clients changed of their rooms, for sessions that
-	// are recovered. Nil: they come back to the automatic ones.
+	// are recovered (ConnectRequest.KeepRooms). Nil: they come back to the
+	// automatic ones.
 	Sessions SessionStore
 
 	// TailFrames is how many recent frames a room keeps; 0 means 256.
@@ -104,6 +105,9 @@ func (c *HubConfig) defaults() {
 	c.RoomIdle = orDefault(c.RoomIdle, 5*time.Minute)
 	c.Inbound = orDefault(c.Inbound, 16)
 	c.RoomsPerConnection = orDefault(c.RoomsPerConnection, 256)
+	if c.Branches == nil {
+		c.Branches = func() []string { return nil }
+	}
 	if c.Fed == nil {
 		c.Fed = func(int) {}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
 	"bms/domain"
@@ -20,13 +19,8 @@ type (
 		args []json.RawMessage
 		ack  func(any)
 	}
-	refreshed struct {
-		identity  domain.Identity
-		expiresAt time.Time
-		err       error
-		ack       func(any)
-	}
-	connectionExpired struct{}
+	roomChanged       struct{} // the first of Connection.changes is done
+	connectionExpired struct{ at time.Time }
 	connectionEnd     struct{ reason EndReason }
 )
 
@@ -74,20 +68,17 @@ func (c *Connection) Receive(msg any) {
 			c.refresh(m) // gives its place back itself
 			return
 		}
-		answer := c.changeRoom(m)
-		if _, done := answer.(okAnswer); done && c.hub.cfg.Sessions != nil {
-			if !c.hub.ran.begin(func() { c.keepRooms(); c.Release(); m.ack(answer) }) {
-				c.Release() // the hub is closing, and with it the connection
-			}
-			return
+		if c.changes = append(c.changes, m); len(c.changes) == 1 {
+			c.changeNext()
 		}
-		c.Release()
-		m.ack(answer)
-	case refreshed:
-		defer c.Release()
-		m.ack(c.applyRefresh(m))
+	case roomChanged:
+		if c.changes = c.changes[1:]; len(c.changes) > 0 {
+			c.changeNext()
+		}
 	case connectionExpired:
-		c.transport.Close(EndTokenExpired)
+		if c.expiresAt(m.at) {
+			c.transport.Close(EndTokenExpired)
+		}
 	case connectionEnd:
 		c.transport.Close(m.reason)
 	}
@@ -122,133 +113,129 @@ func Refusal(err error) any {
 	return errorAnswer{Error: fields}
 }
 
-// changeRoom handles room:join and room:leave.
-func (c *Connection) changeRoom(m inbound) any {
-	var name string
-	if len(m.args) != 1 || json.Unmarshal(m.args[0], &name) != nil {
-		return Refusal(domain.Invalid(domain.FieldError{Field: "room", Message: "give one room's name as a string"}))
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ending != "" {
-		return Refusal(domain.Reject(domain.CodeUnauthorized, "the connection is ending"))
-	}
-	var no *domain.Rejection
-	if m.name == "room:join" {
-		no = c.joinLocked(name)
-	} else {
-		c.leaveLocked(name)
-	}
-	if no != nil {
-		return Refusal(no)
-	}
-	return okAnswer{OK: true, Rooms: c.roomsLocked()}
+// changeNext has the first of the changes made off the actor: what it makes of
+// the rooms is kept before it holds, and listing them may take a query.
+func (c *Connection) changeNext() {
+	m := c.changes[0]
+	c.aside(m, func() {
+		c.finish(m, c.changeRoom(m))
+		c.ref.Send(roomChanged{})
+	})
 }
 
-// joinLocked joins a room from the present head on.
-func (c *Connection) joinLocked(name string) *domain.Rejection {
-	if no := domain.MayJoin(c.identity, name); no != nil {
-		return no
-	}
-	members := slices.Clone(c.members)
-	for i := range members {
-		if members[i].room.name == name {
-			if members[i].hidden {
-				members[i].hidden, members[i].since = false, c.hub.cfg.Log.Head()
-				delete(c.left, name)
-				c.members = members
-			}
-			return nil
-		}
-	}
-	_, gone := c.left[name]
-	if !gone && c.coversLocked(name) {
-		return nil
-	}
-	if len(members) >= c.hub.cfg.RoomsPerConnection {
-		return domain.Reject(domain.CodeOverloaded, "a connection may be in %d rooms; leave one first", c.hub.cfg.RoomsPerConnection)
-	}
-	room := c.hub.rooms.join(name, c)
-	c.members = append(members, member{room: room, since: c.hub.cfg.Log.Head()})
-	// A branch left before stays left as part of "every branch": what came
-	// meanwhile is not to be delivered. The room joined now stands for it.
-	if !isBranchRoom(name) {
-		delete(c.left, name)
-	}
-	return nil
-}
-
-// coversLocked reports whether a branch's room is in "every branch" already.
-func (c *Connection) coversLocked(name string) bool {
-	return isBranchRoom(name) && holds(c.members, domain.RoomAllBranches)
-}
-
-// leaveLocked leaves a room; one that the connection isn't in is left already.
-func (c *Connection) leaveLocked(name string) {
-	members := make([]member, 0, len(c.members))
-	for _, m := range c.members {
-		switch {
-		case m.room.name != name:
-			members = append(members, m)
-		case isOwnRoom(name, c.userID):
-			m.hidden = true
-			members = append(members, m)
-		default:
-			c.hub.rooms.leave(m.room, c)
-		}
-	}
-	if holds(c.members, name) || c.coversLocked(name) {
-		c.left[name] = struct{}{}
-	}
-	c.members = members
-}
-
-// refresh has a new token judged, off the actor.
-func (c *Connection) refresh(m inbound) {
-	var arg struct {
-		Token string `json:"token"`
-	}
-	if len(m.args) != 1 || json.Unmarshal(m.args[0], &arg) != nil || arg.Token == "" || c.hub.cfg.Verify == nil {
-		defer c.Release()
-		m.ack(Refusal(domain.Invalid(domain.FieldError{Field: "token", Message: "give {token} with a signed token"})))
-		return
-	}
+// aside handles an event off the actor, behind the same fence.
+func (c *Connection) aside(m inbound, handle func()) {
 	if !c.hub.ran.begin(func() {
-		ctx, cancel := context.WithTimeout(c.hub.ctx, refreshTimeout)
-		defer cancel()
-		identity, expiresAt, err := c.hub.cfg.Verify(ctx, arg.Token)
-		if !c.ref.Send(refreshed{identity, expiresAt, err, m.ack}) {
-			c.Release()
-		}
+		defer func() {
+			if reason := recover(); reason != nil {
+				c.hub.cfg.System.caught("connection/"+c.sid, m.name, reason)
+				c.Panicked(reason)
+			}
+		}()
+		handle()
 	}) {
 		c.Release() // the hub is closing, and with it the connection
 	}
 }
 
-// applyRefresh puts a new token's claims in the place of the old one's. A
-// token of another user ends the connection.
-func (c *Connection) applyRefresh(m refreshed) any {
-	if m.err != nil {
-		return Refusal(m.err)
+func (c *Connection) finish(m inbound, answer any) {
+	c.Release()
+	m.ack(answer)
+}
+
+// changeRoom handles room:join and room:leave. It is called for one change at
+// a time.
+func (c *Connection) changeRoom(m inbound) any {
+	var name string
+	if len(m.args) != 1 || json.Unmarshal(m.args[0], &name) != nil {
+		return Refusal(domain.Invalid(domain.FieldError{Field: "room", Message: "give one room's name as a string"}))
+	}
+	plan := c.joinLocked
+	if m.name == "room:leave" {
+		plan = c.leaveLocked
 	}
 	c.mu.Lock()
+	next, changed, no := plan(name)
+	c.mu.Unlock()
+	if no != nil {
+		return Refusal(no)
+	}
+	if changed {
+		if c.keepRooms {
+			switch err := c.keep(next.rooms()); {
+			case errors.Is(err, errNotItsSession):
+				return Refusal(ending())
+			case err != nil:
+				c.hub.cfg.Logger.Error("the rooms of a session could not be kept", "sid", c.sid, "error", err)
+				return Refusal(domain.Reject(domain.CodeOverloaded, "the change could not be kept, and was not made; try again"))
+			}
+		}
+		if !c.choose(next) {
+			return Refusal(ending())
+		}
+	}
+	return okAnswer{OK: true, Rooms: c.roomNames(c.hub.cfg.Branches)}
+}
+
+func ending() error { return domain.Reject(domain.CodeUnauthorized, "the connection is ending") }
+
+// choose puts choices in force, unless the connection is ending.
+func (c *Connection) choose(next choices) bool {
+	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.identity.UserID != c.userID {
+	if c.ending != "" {
+		return false
+	}
+	c.chosen = next
+	c.settleLocked(c.hub.cfg.Log.Head())
+	return true
+}
+
+// refresh has a new token judged and put in the old one's place, off the actor.
+func (c *Connection) refresh(m inbound) {
+	var arg struct {
+		Token string `json:"token"`
+	}
+	if len(m.args) != 1 || json.Unmarshal(m.args[0], &arg) != nil || arg.Token == "" || c.hub.cfg.Verify == nil {
+		c.finish(m, Refusal(domain.Invalid(domain.FieldError{Field: "token", Message: "give {token} with a signed token"})))
+		return
+	}
+	c.aside(m, func() {
+		ctx, cancel := context.WithTimeout(c.hub.ctx, refreshTimeout)
+		defer cancel()
+		identity, expiresAt, err := c.hub.cfg.Verify(ctx, arg.Token)
+		if err == nil {
+			err = c.renew(identity, expiresAt)
+		}
+		if err != nil {
+			c.finish(m, Refusal(err))
+			return
+		}
+		c.finish(m, okAnswer{OK: true, Rooms: c.roomNames(c.hub.cfg.Branches)})
+	})
+}
+
+// renew puts a new token's claims in the place of the old one's. A token of
+// another user, or one that doesn't allow the namespace, ends the connection.
+func (c *Connection) renew(identity domain.Identity, expiresAt time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending != "" {
+		return ending()
+	}
+	if identity.UserID != c.userID {
 		c.ending = EndUnauthorized
 		c.finishLocked()
-		return Refusal(domain.Reject(domain.CodeUnauthorized, "the token is another user's"))
+		return domain.Reject(domain.CodeUnauthorized, "the token is another user's")
 	}
-	if c.ending != "" {
-		return Refusal(domain.Reject(domain.CodeUnauthorized, "the connection is ending"))
-	}
-	c.claims = m.identity
+	c.claims = identity
 	c.judgeLocked(c.hub.cfg.Log.Head())
 	if c.ending != "" {
 		c.finishLocked()
-		return Refusal(domain.Reject(domain.CodeForbiddenNamespace, "the new token does not allow %s", c.namespace))
+		return domain.Reject(domain.CodeForbiddenNamespace, "the new token does not allow %s", c.namespace)
 	}
-	c.expireLocked(m.expiresAt)
-	return okAnswer{OK: true, Rooms: c.roomsLocked()}
+	c.expireLocked(expiresAt)
+	return nil
 }
 
 // expireLocked (re)arms the end of the connection at the token's end.
@@ -257,7 +244,16 @@ func (c *Connection) expireLocked(at time.Time) {
 		c.expiry.Stop()
 		c.expiry = nil
 	}
+	c.expires = at
 	if !at.IsZero() {
-		c.expiry = time.AfterFunc(at.Sub(c.hub.cfg.Now()), func() { c.ref.Send(connectionExpired{}) })
+		c.expiry = time.AfterFunc(at.Sub(c.hub.cfg.Now()), func() { c.ref.Send(connectionExpired{at}) })
 	}
+}
+
+// expiresAt reports whether a token's end is still that of the connection's: it
+// may have been on its way to the actor while the token was renewed.
+func (c *Connection) expiresAt(at time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expires.Equal(at)
 }

@@ -2,68 +2,54 @@ package actors
 
 import (
 	"context"
-	"slices"
+	"errors"
+	"fmt"
+	"time"
 
 	"bms/domain"
 )
 
-// SessionRooms is what a client changed of its session's rooms: those joined
-// beside the automatic ones, each from a position on, and those left.
+// SessionRooms is what a client changed of its session's rooms: those joined,
+// each from a position on, and those left.
 type SessionRooms struct {
 	Joined map[string]domain.Position
 	Left   []string
 }
 
 // SessionStore keeps the rooms of sessions over the end of their connections,
-// and of the process, for as long as a client can be expected to come back.
-// Implementations are safe for concurrent use.
+// and of the process, for as long as a client can be expected to come back. It
+// is a convenience, not the truth: a session of which it has nothing comes back
+// to the automatic rooms. Implementations are safe for concurrent use.
 type SessionStore interface {
 	// Load returns what was saved, the zero value for a session of which
 	// nothing is known.
 	Load(ctx context.Context, sid string) (SessionRooms, error)
+	// Save keeps the rooms, which it must not change, in the place of what
+	// was saved before.
 	Save(ctx context.Context, sid string, rooms SessionRooms) error
 }
 
-// keepRooms saves the rooms as they are now. Of several calls at a time the
-// last one saves what all of them wanted saved.
-func (c *Connection) keepRooms() {
-	c.keeping.Lock()
-	defer c.keeping.Unlock()
-	c.mu.Lock()
-	rooms := c.sessionRoomsLocked()
-	c.mu.Unlock()
-	if err := c.hub.cfg.Sessions.Save(c.hub.ctx, c.sid, rooms); err != nil {
-		// The change holds as long as the connection does.
-		c.hub.cfg.Logger.Error("the rooms of a session could not be kept", "sid", c.sid, "error", err)
-	}
-}
+// saveTimeout bounds the saving of a session's rooms, for which the client
+// waits, and so does who comes back to the session meanwhile.
+const saveTimeout = 5 * time.Second
 
-func (c *Connection) sessionRoomsLocked() SessionRooms {
-	rooms := SessionRooms{Joined: map[string]domain.Position{}}
-	defaults := domain.DefaultRooms(c.identity)
-	for _, m := range c.members {
-		if !slices.Contains(defaults, m.room.name) {
-			rooms.Joined[m.room.name] = m.since
-		}
-	}
-	for name := range c.left {
-		rooms.Left = append(rooms.Left, name)
-	}
-	slices.Sort(rooms.Left)
-	return rooms
-}
+// errNotItsSession is why a connection may not save: it has ended, or another
+// has its session.
+var errNotItsSession = errors.New("the connection doesn't have its session any more")
 
-// rejoinLocked joins the rooms that a recovered session was in beside the
-// automatic ones, where they are still allowed: for events after the cursor
-// that came after the join.
-func (c *Connection) rejoinLocked(joined map[string]domain.Position) {
-	for name, since := range joined {
-		if len(c.members) >= c.hub.cfg.RoomsPerConnection || holds(c.members, name) || domain.MayJoin(c.identity, name) != nil {
-			continue
-		}
-		if c.cursor.After(since) {
-			since = c.cursor
-		}
-		c.members = append(c.members, member{room: c.hub.rooms.join(name, c), since: since})
+// keep saves a session's rooms. From the moment at which the connection ends, or
+// another one takes the session over, it saves nothing: who has the session
+// next finds what was saved before, and nothing comes after it.
+func (c *Connection) keep(rooms SessionRooms) error {
+	ctx, cancel := context.WithTimeout(c.hub.ctx, saveTimeout)
+	defer cancel()
+	unlock, err := c.hub.keeping.lock(ctx, c.sid)
+	if err != nil {
+		return fmt.Errorf("wait for session %s: %w", c.sid, err)
 	}
+	defer unlock()
+	if !c.hub.knows(c) {
+		return errNotItsSession
+	}
+	return c.hub.cfg.Sessions.Save(ctx, c.sid, rooms)
 }

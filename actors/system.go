@@ -53,6 +53,12 @@ func NewSystem(logger *slog.Logger) (*System, error) {
 // Panics is the number of panics fenced so far.
 func (s *System) Panics() uint64 { return s.panics.Load() }
 
+// caught counts and logs a panic, on the goroutine that has recovered from it.
+func (s *System) caught(name, message string, reason any) {
+	s.panics.Add(1)
+	s.logger.Error("actor panicked", "actor", name, "message", message, "reason", reason, "stack", string(debug.Stack()))
+}
+
 // Ref addresses a running actor.
 type Ref struct {
 	engine *actor.Engine
@@ -121,8 +127,7 @@ func (f *fence) Receive(c *actor.Context) {
 func (f *fence) receive(msg any) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			f.system.panics.Add(1)
-			f.system.logger.Error("actor panicked", "actor", f.name, "message", fmt.Sprintf("%T", msg), "reason", reason, "stack", string(debug.Stack()))
+			f.system.caught(f.name, fmt.Sprintf("%T", msg), reason)
 			f.recovered(reason)
 		}
 	}()

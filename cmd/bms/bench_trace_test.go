@@ -124,7 +124,7 @@ func BenchmarkTracingDeliveries(b *testing.B) {
 			for i := range members {
 				p := &pullingTransport{got: all}
 				c, _, err := hub.Connect(b.Context(), actors.ConnectRequest{
-					Identity: domain.Identity{UserID: "u", Role: domain.RoleStaff, Branches: []string{"b1"}}, Namespace: domain.NamespaceAll, SID: fmt.Sprint(i), Transport: p,
+					Identity: domain.Identity{UserID: "u", Role: domain.RoleStaff, Branches: []string{"b1"}}, Namespace: domain.NamespaceAll, NewSID: func() string { return fmt.Sprint(i) }, Transport: p,
 				})
 				if err != nil {
 					b.Fatal(err)

@@ -70,7 +70,7 @@ func (s *sockets) connectPlain(ctx context.Context, c *plainws.Conn, r *http.Req
 	}
 	client, _, err := s.join(ctx, joinRequest{
 		protocol: telemetry.ProtocolWebSocket, client: s.plainClients.Add(1), namespace: namespace, token: token,
-		sid: s.ids.newSID(), cursor: r.URL.Query().Get("since"), codec: plainCodec, transport: plainTransport{c},
+		cursor: r.URL.Query().Get("since"), codec: plainCodec, transport: plainTransport{c},
 	})
 	if err != nil {
 		return plainws.Session{}, err

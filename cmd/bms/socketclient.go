@@ -18,8 +18,9 @@ type joinRequest struct {
 	client    uint64 // number of the client connection within the protocol
 	namespace string
 	token     auth.Token
-	sid       string
+	sid       string // the session that goes on, empty for none
 	cursor    string // where it goes on, empty for none
+	keepRooms bool   // the client may come back to its session
 	codec     int
 	transport actors.Transport
 }
@@ -48,7 +49,7 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, rec
 	}
 	c.conn, recovered, err = s.connect(ctx, actors.ConnectRequest{
 		Identity: r.token.Identity, ExpiresAt: r.token.ExpiresAt, Namespace: r.namespace,
-		SID: r.sid, Cursor: r.cursor, Codec: r.codec, Transport: c,
+		SID: r.sid, NewSID: s.ids.newSID, Cursor: r.cursor, KeepRooms: r.keepRooms, Codec: r.codec, Transport: c,
 	})
 	if err != nil {
 		s.admission.release(c.key)

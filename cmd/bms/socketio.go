@@ -63,22 +63,19 @@ func (s *sockets) connectSocketIO(ctx context.Context, sock *socketio.Socket, h 
 	}
 	user := token.Identity.UserID
 
-	sid, cursor := "", said.Since
+	asked, cursor := "", said.Since
 	if own, ok := s.ids.open(h.PID, user, h.Namespace); ok {
-		sid, cursor = own, h.Offset
-	}
-	if sid == "" || !s.valid(cursor) {
-		sid = s.ids.newSID()
+		asked, cursor = own, h.Offset
 	}
 	client, recovered, err := s.join(ctx, joinRequest{
 		protocol: telemetry.ProtocolSocketIO, client: h.Connection, namespace: h.Namespace, token: token,
-		sid: sid, cursor: cursor, codec: codec, transport: socketioTransport{sock},
+		sid: asked, cursor: cursor, keepRooms: true, codec: codec, transport: socketioTransport{sock},
 	})
 	if err != nil {
 		return socketio.Session{}, err
 	}
-	pid := h.PID
-	if own, ok := s.ids.open(pid, user, h.Namespace); !ok || !recovered || own != sid {
+	sid, pid := client.conn.SID(), h.PID
+	if !recovered || sid != asked {
 		// The client takes itself as recovered exactly when its own pid
 		// comes back.
 		pid = s.ids.newPID(sid, user, h.Namespace)

@@ -1,0 +1,57 @@
+package actors
+
+import (
+	"slices"
+	"time"
+
+	"bms/domain"
+)
+
+// ConnectionInfo describes a connection. Lag is the number of log records
+// between its cursor and the head; most of them may not be for it.
+type ConnectionInfo struct {
+	SID       string    `json:"sid"`
+	UserID    string    `json:"userId"`
+	Role      string    `json:"role"`
+	Namespace string    `json:"namespace"`
+	Rooms     []string  `json:"rooms"`
+	Lag       uint64    `json:"lag"`
+	Since     time.Time `json:"since"`
+}
+
+// info describes the connection; branches lists all there are, see roomNames.
+func (c *Connection) info(head domain.Position, branches func() []string) ConnectionInfo {
+	info := ConnectionInfo{SID: c.sid, UserID: c.userID, Namespace: c.namespace, Rooms: c.roomNames(branches), Since: c.since}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info.Role = c.identity.Role
+	if head.Seq > c.cursor.Seq {
+		info.Lag = head.Seq - c.cursor.Seq
+	}
+	return info
+}
+
+// roomNames lists the rooms as the client knows them. branches, which may take
+// its time, is asked for who is in every branch.
+func (c *Connection) roomNames(branches func() []string) []string {
+	c.mu.Lock()
+	members, left := c.members, c.chosen.left
+	c.mu.Unlock()
+	var names []string
+	for _, m := range members {
+		switch {
+		case m.hidden:
+		case m.room.name == domain.RoomAllBranches:
+			for _, b := range branches() {
+				name := domain.RoomOfBranch(b)
+				if _, gone := left[name]; !gone {
+					names = append(names, name)
+				}
+			}
+		default:
+			names = append(names, m.room.name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

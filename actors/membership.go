@@ -1,0 +1,197 @@
+package actors
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"bms/domain"
+)
+
+// member is a connection's membership of a room, for events after since.
+type member struct {
+	room  *room
+	since domain.Position
+	// hidden is a room left by the client that the connection itself still
+	// needs: the user's own, where changes of the user's rights arrive.
+	hidden bool
+}
+
+// choices is what the client changed of its rooms, and all that has to be kept
+// of them: which rooms a connection is in follows from them and from the
+// identity, at any position, live and on replay alike. It is replaced and never
+// changed in place.
+type choices struct {
+	// joined are the rooms that the client joined, each for events after a
+	// position: beside the automatic ones, or again after it had left them.
+	joined map[string]domain.Position
+	// left are the automatic rooms, and branches among "every branch", that
+	// it left. A room is not in both.
+	left map[string]struct{}
+}
+
+func (c choices) with() choices { return choices{maps.Clone(c.joined), maps.Clone(c.left)} }
+
+func choicesOf(rooms SessionRooms) choices {
+	c := choices{joined: maps.Clone(rooms.Joined), left: make(map[string]struct{}, len(rooms.Left))}
+	if c.joined == nil {
+		c.joined = map[string]domain.Position{}
+	}
+	for _, name := range rooms.Left {
+		c.left[name] = struct{}{}
+	}
+	return c
+}
+
+func (c choices) rooms() SessionRooms {
+	return SessionRooms{Joined: c.joined, Left: slices.Sorted(maps.Keys(c.left))}
+}
+
+// judgeLocked works out identity and rooms anew from claims and user, as of a
+// position: rooms that are no longer allowed are left, new ones joined from
+// there on.
+func (c *Connection) judgeLocked(at domain.Position) {
+	c.identity = c.user.Overlay(c.claims)
+	if c.identity.Disabled || domain.MayConnect(c.identity, c.namespace) != nil {
+		c.ending = EndRights
+		return
+	}
+	c.settleLocked(at)
+}
+
+// settleLocked puts the connection into the rooms that identity and choices
+// say, those that are new as of a position.
+func (c *Connection) settleLocked(at domain.Position) {
+	names := domain.DefaultRooms(c.identity)
+	everyBranch := slices.Contains(names, domain.RoomAllBranches)
+	for name := range c.chosen.joined {
+		if !slices.Contains(names, name) && (!everyBranch || !isBranchRoom(name)) && domain.MayJoin(c.identity, name) == nil {
+			names = append(names, name)
+		}
+	}
+	members := make([]member, 0, len(names))
+	for _, name := range names {
+		_, left := c.chosen.left[name]
+		if left && !isOwnRoom(name, c.userID) {
+			continue
+		}
+		m := member{since: at}
+		if i := find(c.members, name); i >= 0 {
+			m = c.members[i]
+		} else {
+			m.room = c.hub.rooms.join(name, c)
+		}
+		m.hidden = left
+		if from := c.chosen.joined[name]; from.After(m.since) {
+			m.since = from
+		}
+		members = append(members, m)
+	}
+	for _, m := range c.members {
+		if find(members, m.room.name) < 0 {
+			c.hub.rooms.leave(m.room, c)
+		}
+	}
+	c.members = members
+}
+
+// seesLocked reports whether the event is for one of the connection's rooms,
+// joined before it, and within its rights.
+func (c *Connection) seesLocked(f *Frame) bool {
+	for i := range c.members {
+		m := &c.members[i]
+		if m.hidden || !f.pos().After(m.since) || !slices.Contains(f.rooms, m.room.name) {
+			continue
+		}
+		if m.room.name == domain.RoomAllBranches && c.outsideLocked(f) {
+			continue
+		}
+		return domain.MaySee(c.identity, c.namespace, f.event)
+	}
+	return false
+}
+
+// outsideLocked reports whether an event is of a branch that the client has left
+// among "every branch", or came back to after it.
+func (c *Connection) outsideLocked(f *Frame) bool {
+	if len(c.chosen.left)+len(c.chosen.joined) == 0 {
+		return false
+	}
+	name := domain.RoomOfBranch(f.event.BranchID)
+	_, left := c.chosen.left[name]
+	return left || !f.pos().After(c.chosen.joined[name])
+}
+
+// joinLocked is what the client's choices are once it has joined a room, from
+// the log's present end on. changed is false where it is in it already.
+func (c *Connection) joinLocked(name string) (next choices, changed bool, no *domain.Rejection) {
+	if no := domain.MayJoin(c.identity, name); no != nil {
+		return next, false, no
+	}
+	_, left := c.chosen.left[name]
+	if !left && c.inLocked(name) {
+		return next, false, nil
+	}
+	next = c.chosen.with()
+	delete(next.left, name)
+	limit := c.hub.cfg.RoomsPerConnection
+	if len(next.joined) >= limit {
+		// What the connection is past says nothing any more of a branch.
+		maps.DeleteFunc(next.joined, func(name string, from domain.Position) bool {
+			return isBranchRoom(name) && !from.After(c.cursor)
+		})
+	}
+	covered := isBranchRoom(name) && find(c.members, domain.RoomAllBranches) >= 0
+	if len(next.joined) >= limit || !covered && len(c.members) >= limit {
+		return next, false, domain.Reject(domain.CodeOverloaded, "a connection may be in %d rooms; leave one first", limit)
+	}
+	next.joined[name] = c.hub.cfg.Log.Head()
+	return next, true, nil
+}
+
+// leaveLocked is what the client's choices are once it has left a room; changed
+// is false for one that it isn't in.
+func (c *Connection) leaveLocked(name string) (next choices, changed bool, no *domain.Rejection) {
+	if no := domain.MayJoin(c.identity, name); no != nil {
+		if no.Code == domain.CodeValidation {
+			return next, false, no
+		}
+		return next, false, nil
+	}
+	if _, left := c.chosen.left[name]; left || !c.inLocked(name) {
+		return next, false, nil
+	}
+	next = c.chosen.with()
+	delete(next.joined, name)
+	if c.automaticLocked(name) {
+		if limit := c.hub.cfg.RoomsPerConnection; len(next.left) >= limit {
+			return next, false, domain.Reject(domain.CodeOverloaded, "a connection may stay out of %d rooms; join one first", limit)
+		}
+		next.left[name] = struct{}{}
+	}
+	return next, true, nil
+}
+
+// automaticLocked reports whether the connection is in a room without having
+// joined it.
+func (c *Connection) automaticLocked(name string) bool {
+	defaults := domain.DefaultRooms(c.identity)
+	return slices.Contains(defaults, name) || isBranchRoom(name) && slices.Contains(defaults, domain.RoomAllBranches)
+}
+
+// inLocked reports whether the connection is in a room, leaving aside what the
+// client left.
+func (c *Connection) inLocked(name string) bool {
+	return find(c.members, name) >= 0 || isBranchRoom(name) && find(c.members, domain.RoomAllBranches) >= 0
+}
+
+// find returns the place of a room among members, -1 if it isn't there.
+func find(members []member, name string) int {
+	return slices.IndexFunc(members, func(m member) bool { return m.room.name == name })
+}
+
+// isOwnRoom reports whether a room is the one on which changes of the user's
+// rights arrive.
+func isOwnRoom(name, userID string) bool { return name == domain.RoomOfUser(userID) }
+
+func isBranchRoom(name string) bool { return strings.HasPrefix(name, "branch:") }
