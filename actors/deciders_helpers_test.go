@@ -50,7 +50,7 @@ func openBranch(branchID string) domain.Command {
 
 func createProduct(branchID string, stock int64) domain.Command {
 	return commandBy(boss, domain.CommandCreateProduct, branchID, domain.CreateProduct{
-		ProductID: "p1", SKU: "SKU-1", Name: "Tea", PriceMinor: 350, Currency: "EUR", Stock: stock, MinStock: 0,
+		ProductID: "p1", SKU: "SKU-1", Name: "Tea", PriceMinor: 350, Currency: "EUR", Stock: new(stock), MinStock: 0,
 	})
 }
 

@@ -246,7 +246,7 @@ func Test_close_that_runs_out_of_time_answers_what_waits(t *testing.T) {
 func Test_a_kept_state_is_started_from_only_as_long_as_it_is_trusted(t *testing.T) {
 	kept := func(version uint64) func(context.Context, domain.Log, string) (domain.State, uint64, error) {
 		return func(ctx context.Context, log domain.Log, stream string) (domain.State, uint64, error) {
-			return keptState(ctx, log, stream), version, nil
+			return stateAt(ctx, log, stream, 2), version, nil
 		}
 	}
 	for name, load := range map[string]func(context.Context, domain.Log, string) (domain.State, uint64, error){
@@ -277,13 +277,13 @@ func Test_a_kept_state_is_started_from_only_as_long_as_it_is_trusted(t *testing.
 	}
 }
 
-// keptState is the state of a stream by its first two commits.
-func keptState(ctx context.Context, log domain.Log, stream string) domain.State {
+// stateAt is the state of a stream by its first commits.
+func stateAt(ctx context.Context, log domain.Log, stream string, version int) domain.State {
 	state, err := domain.NewState(stream)
 	if err != nil {
 		panic(err)
 	}
-	commits, err := log.ReadStream(ctx, stream, 0, 2)
+	commits, err := log.ReadStream(ctx, stream, 0, version)
 	if err != nil {
 		panic(err)
 	}
@@ -295,4 +295,48 @@ func keptState(ctx context.Context, log domain.Log, stream string) domain.State 
 		}
 	}
 	return state
+}
+
+// A full disk must not make each command read its branch's whole history.
+func Test_an_append_that_fails_is_recovered_from_by_the_kept_state_and_what_came_after(t *testing.T) {
+	const commits, keptAt, failures = 10_000, 9_990, 20
+	for name, failure := range map[string]struct {
+		err  error
+		want string
+	}{
+		"unavailable": {domain.ErrLogUnavailable, domain.CodeLogUnavailable},
+		"timeout":     {context.DeadlineExceeded, domain.CodeLogUnavailable},
+		"conflict":    {domain.ErrVersionConflict, domain.CodeBusy},
+		"duplicate":   {domain.ErrDuplicateCommand, domain.CodeBusy},
+		"too_large":   {errors.New("record too large"), "fault"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := newFaultyLog()
+				history := startDeciders(t, log, nil)
+				stocked(t, history, 0)
+				for range commits - 2 {
+					mustDo(t, history, adjust(1))
+				}
+				d := startDeciders(t, log, func(c *DecidersConfig) {
+					c.Load = func(ctx context.Context, stream string) (domain.State, uint64, error) {
+						return stateAt(ctx, log.Memory, stream, keptAt), keptAt, nil
+					}
+				})
+				mustDo(t, d, adjust(1))
+				log.onAppend(func(context.Context, []*domain.Commit, func() error) error { return failure.err })
+				for range failures {
+					_, err := do(d, adjust(1))
+					wantCode(t, err, failure.want)
+				}
+				if most := 1_000 * len(log.groups()) / failures; log.reads >= most {
+					t.Errorf("%d commits read for %d appends, want under %d", log.reads, len(log.groups()), most)
+				}
+				log.onAppend(nil)
+				if commit := mustDo(t, d, adjust(1)); commit.Version != commits+2 {
+					t.Errorf("version %d, want %d", commit.Version, commits+2)
+				}
+			})
+		})
+	}
 }

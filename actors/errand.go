@@ -131,19 +131,19 @@ func (s *stream) load(doubt []*pending, cause error) {
 
 // restore makes the state out of what is kept beside the log, unless that is
 // distrusted, and the log.
-func (s *stream) restore(ctx context.Context, distrust bool) (domain.State, uint64, error) {
-	var state domain.State
-	var version uint64
-	if kept := s.deciders.cfg.Load; kept != nil && !distrust {
-		var err error
-		if state, version, err = kept(ctx, s.name); err != nil {
+func (s *stream) restore(ctx context.Context, distrust bool) (state domain.State, version uint64, err error) {
+	if !distrust && s.deciders.cfg.Load != nil {
+		state, version, err = s.kept(ctx)
+		if unavailable(err) {
+			return nil, 0, fmt.Errorf("load %q: %w", s.name, err)
+		}
+		if err != nil {
 			s.deciders.cfg.Logger.Warn("stream is read from its beginning, for want of its kept state", "stream", s.name, "error", err)
 			state = nil
 		}
 	}
 	if state == nil {
 		version = 0
-		var err error
 		if state, err = s.deciders.newState(s.name); err != nil {
 			return nil, 0, fmt.Errorf("make a state for %q: %w", s.name, err)
 		}
@@ -156,18 +156,45 @@ func (s *stream) restore(ctx context.Context, distrust bool) (domain.State, uint
 		if len(commits) == 0 {
 			return state, version, nil
 		}
-		for _, commit := range commits {
-			if commit.Version != version+1 {
-				return nil, 0, fmt.Errorf("load %q: %w: version %d follows %d", s.name, domain.ErrCorrupt, commit.Version, version)
-			}
-			version = commit.Version
-			for i := range commit.Events {
-				if err := state.Evolve(&commit.Events[i]); err != nil {
-					return nil, 0, fmt.Errorf("load %q: evolve by version %d: %w", s.name, version, err)
-				}
+		if version, err = fold(state, version, commits); err != nil {
+			return nil, 0, fmt.Errorf("load %q: %w", s.name, err)
+		}
+	}
+}
+
+// kept is the state that is kept beside the log and what came after it, as far
+// as one read gives it. It is an error if the log has no commit of that version:
+// then the state is not of this log.
+func (s *stream) kept(ctx context.Context) (domain.State, uint64, error) {
+	state, version, err := s.deciders.cfg.Load(ctx, s.name)
+	if err != nil || state == nil || version == 0 {
+		return nil, 0, err
+	}
+	commits, err := s.read(ctx, version-1)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(commits) == 0 {
+		return nil, 0, fmt.Errorf("it is of version %d, which the log has not", version)
+	}
+	version, err = fold(state, version, commits[1:])
+	return state, version, err
+}
+
+// fold brings a state of a version up to the end of commits.
+func fold(state domain.State, version uint64, commits []*domain.Commit) (uint64, error) {
+	for _, commit := range commits {
+		if commit.Version != version+1 {
+			return 0, fmt.Errorf("%w: version %d follows %d", domain.ErrCorrupt, commit.Version, version)
+		}
+		version = commit.Version
+		for i := range commit.Events {
+			if err := state.Evolve(&commit.Events[i]); err != nil {
+				return 0, fmt.Errorf("evolve by version %d: %w", version, err)
 			}
 		}
 	}
+	return version, nil
 }
 
 func (s *stream) read(ctx context.Context, after uint64) ([]*domain.Commit, error) {
@@ -244,7 +271,9 @@ func (s *stream) appended(a appended) {
 	s.group, s.commits, s.appending = nil, nil, false
 	if a.err != nil {
 		s.deciders.cfg.Logger.Warn("append failed, its outcome is read from the log", "stream", s.name, "commands", len(group), "error", a.err)
-		s.state, s.distrust = nil, true
+		// What is kept beside the log holds durable commits only, so it and
+		// what came after are enough. On a full disk every append ends here.
+		s.state = nil
 		s.load(group, a.err)
 		return
 	}

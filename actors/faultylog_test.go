@@ -20,6 +20,7 @@ type faultyLog struct {
 	find    func(ctx context.Context, commandID string) error
 	appends []int // commits of each call
 	finds   int
+	reads   int // commits that ReadStream has returned
 }
 
 func newFaultyLog() *faultyLog { return &faultyLog{Memory: eventlogtest.NewMemory()} }
@@ -70,7 +71,11 @@ func (l *faultyLog) ReadStream(ctx context.Context, stream string, after uint64,
 			return nil, err
 		}
 	}
-	return l.Memory.ReadStream(ctx, stream, after, limit)
+	commits, err := l.Memory.ReadStream(ctx, stream, after, limit)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads += len(commits)
+	return commits, err
 }
 
 func (l *faultyLog) FindCommand(ctx context.Context, userID, commandID string) (*domain.Commit, error) {
