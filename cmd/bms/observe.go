@@ -27,7 +27,7 @@ func (a *App) observeDeciders() actors.Observe {
 
 // observeProjections does the same for the read models.
 func (a *App) observeProjections() projections.Hooks {
-	h := projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed}
+	h := projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed, Rebuilt: a.metrics.Rebuilt}
 	if a.spans != nil {
 		h.Projected, h.Deriving = a.spans.Projected, a.spans.Deriving
 	}

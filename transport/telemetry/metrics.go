@@ -11,6 +11,7 @@ import (
 
 	"bms/actors"
 	"bms/domain"
+	"bms/projections"
 )
 
 // Metrics is the metric set of a node.
@@ -46,6 +47,7 @@ type Metrics struct {
 	folded      *prometheus.CounterVec // projection
 	foldErrors  *prometheus.CounterVec // projection
 	foldSeconds *prometheus.CounterVec // projection
+	rebuilds    *prometheus.CounterVec // projection, outcome
 	alerts      prometheus.Counter
 
 	requests        *prometheus.CounterVec   // route, status
@@ -109,6 +111,7 @@ func NewMetrics() *Metrics {
 	m.folded = m.counters("bms_projection_events_total", "Events folded.", "projection")
 	m.foldSeconds = m.counters("bms_projection_fold_seconds_total", "Time spent folding.", "projection")
 	m.foldErrors = m.counters("bms_projection_errors_total", "Errors that stopped a projection, for a moment or for good.", "projection")
+	m.rebuilds = m.counters("bms_projection_rebuilds_total", "Rebuilds and verifications that ended, by outcome: done, cancelled, failed; verified, or differs, for a verification that was done.", "projection", "outcome")
 	m.alerts = m.counter("bms_alerts_total", "Low-stock alerts appended.")
 
 	m.requests = m.counters("bms_http_requests_total", "HTTP requests by route and status.", "route", "status")
@@ -255,6 +258,18 @@ func (m *Metrics) Folded(projection string, _, events int, took time.Duration) {
 // FoldFailed counts an error that stopped a projection.
 func (m *Metrics) FoldFailed(projection string, _ error) {
 	m.foldErrors.WithLabelValues(m.projections.value(projection)).Inc()
+}
+
+// Rebuilt counts a rebuild or a verification that has ended.
+func (m *Metrics) Rebuilt(projection string, r projections.Rebuild) {
+	outcome := r.State
+	if r.State == projections.RebuildDone && r.Verification != nil {
+		outcome = "verified"
+		if !r.Verification.Equal {
+			outcome = "differs"
+		}
+	}
+	m.rebuilds.WithLabelValues(m.projections.value(projection), m.outcomes.value(outcome)).Inc()
 }
 
 // Alerted counts alerts that were appended.
