@@ -59,8 +59,9 @@ func New(cfg Config) (http.Handler, error) {
 // every answer has, cross-origin rules and the count.
 func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	w := &recorder{ResponseWriter: rw, request: a.traced(r)}
+	w := &recorder{ResponseWriter: rw, request: r}
 	defer a.finish(w, start)
+	w.request = a.traced(r)
 
 	h := w.Header()
 	h["X-Content-Type-Options"] = nosniff
@@ -89,21 +90,23 @@ func (a *api) finish(w *recorder, start time.Time) {
 	r := w.request
 	if reason := recover(); reason != nil {
 		if reason == http.ErrAbortHandler { //nolint:errorlint // a sentinel that is thrown as it is
+			a.endSpan(w, w.status)
 			panic(reason)
 		}
 		a.cfg.Logger.ErrorContext(r.Context(), "request panicked", "method", r.Method, "route", route(r), "reason", reason, "stack", string(debug.Stack()))
 		if w.status != 0 {
-			a.observe(r, http.StatusInternalServerError, start)
+			a.observe(w, http.StatusInternalServerError, start)
 			panic(http.ErrAbortHandler)
 		}
 		a.refuse(w, r, internalError())
 	}
-	a.observe(r, w.status, start)
+	a.observe(w, w.status, start)
 }
 
-func (a *api) observe(r *http.Request, status int, start time.Time) {
+func (a *api) observe(w *recorder, status int, start time.Time) {
+	a.endSpan(w, status)
 	if a.cfg.Observe != nil {
-		a.cfg.Observe(route(r), status, time.Since(start))
+		a.cfg.Observe(route(w.request), status, time.Since(start))
 	}
 }
 
@@ -119,10 +122,8 @@ func route(r *http.Request) string {
 // logged, both once and here.
 func (a *api) serve(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		end := a.span(r)
 		err := h(w, r)
 		if err == nil {
-			end(w.(*recorder).status, "")
 			return
 		}
 		rejection, unexpected := reject(err)
@@ -130,8 +131,7 @@ func (a *api) serve(h handler) http.Handler {
 			a.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("method", r.Method),
 				slog.String("route", route(r)), slog.Any("error", err), slog.String("client", a.clientAddr(r)))
 		}
-		a.refuse(w, r, rejection)
-		end(w.(*recorder).status, rejection.Code)
+		a.refuse(w.(*recorder), r, rejection)
 	})
 }
 
@@ -155,11 +155,15 @@ func (a *api) noRoute(w http.ResponseWriter, r *http.Request) error {
 
 // identify says who asks, as the log has them. A disabled user is nobody.
 func (a *api) identify(r *http.Request) (domain.Identity, error) {
-	id, err := a.cfg.Identify(r)
-	if err != nil {
-		return domain.Identity{}, err
+	who, ok := r.Context().Value(identifiedKey{}).(*identified)
+	if !ok {
+		who = &identified{}
+		who.id, who.err = a.cfg.Identify(r)
 	}
-	id = a.cfg.Read.Identity(id)
+	if who.err != nil {
+		return domain.Identity{}, who.err
+	}
+	id := a.cfg.Read.Identity(who.id)
 	if id.Disabled {
 		return domain.Identity{}, domain.Reject(domain.CodeUnauthorized, "the user is disabled; ask an admin")
 	}
@@ -172,6 +176,7 @@ type recorder struct {
 	http.ResponseWriter
 	request *http.Request
 	status  int
+	code    string // of the problem, if it is one
 }
 
 func (w *recorder) WriteHeader(status int) {

@@ -45,9 +45,10 @@ func expected(code string) bool {
 
 // refuse answers with a rejection and tells of it. It is the only way to a
 // problem for a request that reached this API.
-func (a *api) refuse(w http.ResponseWriter, r *http.Request, rejection *domain.Rejection) {
+func (a *api) refuse(w *recorder, r *http.Request, rejection *domain.Rejection) {
 	if a.cfg.Refused != nil {
 		a.cfg.Refused(RefusalOf(r, rejection.Code, a.cfg.TrustedProxies))
 	}
+	w.code = rejection.Code
 	writeProblem(w, rejection)
 }
