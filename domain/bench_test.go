@@ -16,7 +16,7 @@ func benchBranch(b *testing.B) *Branch {
 	for i := range 100 {
 		given(b, branch, "admin", CreateProduct{
 			ProductID: "p" + strconv.Itoa(i), SKU: "SKU-" + strconv.Itoa(i), Name: "Product " + strconv.Itoa(i),
-			PriceMinor: 250, Currency: "EUR", Stock: 1 << 40, MinStock: 5,
+			PriceMinor: 250, Currency: "EUR", Stock: new(int64(1 << 40)), MinStock: 5,
 		})
 	}
 	return branch

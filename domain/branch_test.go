@@ -13,15 +13,15 @@ func freshBranch() State { return NewBranch("b1") }
 var (
 	opened = OpenBranch{BranchID: "b1", Name: "One"}
 	// tea: 10 in stock, at least 3, never below 0.
-	tea = CreateProduct{ProductID: "tea", SKU: "T", Name: "Tea", PriceMinor: 250, Currency: "EUR", Stock: 10, MinStock: 3}
+	tea = CreateProduct{ProductID: "tea", SKU: "T", Name: "Tea", PriceMinor: 250, Currency: "EUR", Stock: new(int64(10)), MinStock: 3}
 	// cup: 2 in stock, may go below 0.
-	cup = CreateProduct{ProductID: "cup", SKU: "C", Name: "Cup", PriceMinor: 900, Currency: "EUR", Stock: 2, NegativeStock: NegativeAllow}
+	cup = CreateProduct{ProductID: "cup", SKU: "C", Name: "Cup", PriceMinor: 900, Currency: "EUR", Stock: new(int64(2)), NegativeStock: NegativeAllow}
 	// jam: 1 in stock, below 0 only by sales made offline.
-	jam = CreateProduct{ProductID: "jam", SKU: "J", Name: "Jam", PriceMinor: 400, Currency: "EUR", Stock: 1, NegativeStock: NegativeOfflineOnly}
+	jam = CreateProduct{ProductID: "jam", SKU: "J", Name: "Jam", PriceMinor: 400, Currency: "EUR", Stock: new(int64(1)), NegativeStock: NegativeOfflineOnly}
 	// usd: priced in another currency.
-	usd = CreateProduct{ProductID: "usd", SKU: "U", Name: "Map", PriceMinor: 100, Currency: "USD", Stock: 5}
+	usd = CreateProduct{ProductID: "usd", SKU: "U", Name: "Map", PriceMinor: 100, Currency: "USD", Stock: new(int64(5))}
 	// big: as much as there can be.
-	big = CreateProduct{ProductID: "big", SKU: "B", Name: "Sand", PriceMinor: 1 << 62, Currency: "EUR", Stock: 1<<63 - 1}
+	big = CreateProduct{ProductID: "big", SKU: "B", Name: "Sand", PriceMinor: 1 << 62, Currency: "EUR", Stock: new(int64(1<<63 - 1))}
 )
 
 func Test_branch(t *testing.T) {

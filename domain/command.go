@@ -72,14 +72,15 @@ type ChangeBranch struct {
 }
 
 // CreateProduct adds a product; ProductID is made from the command id if
-// empty.
+// empty. A Stock that is given is the first entry of its ledger, also if it is
+// 0.
 type CreateProduct struct {
 	ProductID     string `json:"productId,omitempty"`
 	SKU           string `json:"sku"`
 	Name          string `json:"name"`
 	PriceMinor    int64  `json:"priceMinor"`
 	Currency      string `json:"currency"`
-	Stock         int64  `json:"stock,omitempty"`
+	Stock         *int64 `json:"stock,omitempty"`
 	MinStock      int64  `json:"minStock,omitempty"`
 	NegativeStock string `json:"negativeStock,omitempty"`
 }

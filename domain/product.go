@@ -61,8 +61,8 @@ func (b *Branch) freeSKU(sku string) *Rejection {
 	return nil
 }
 
-// createProduct gives product:updated "created" and, for a product with stock,
-// inventory:updated "initial". The first carries the product as the command
+// createProduct gives product:updated "created" and, if a stock is given, zero
+// included, inventory:updated "initial". The first carries the product as the command
 // leaves it, stock included, in version 1. An id that is in use is a conflict
 // with the version it has; one of a deleted product stays taken.
 func (b *Branch) createProduct(c Command, body CreateProduct) (Decision, *Rejection) {
@@ -82,8 +82,9 @@ func (b *Branch) createProduct(c Command, body CreateProduct) (Decision, *Reject
 	}
 	p := Product{
 		ProductID: id, SKU: body.SKU, Name: body.Name, PriceMinor: body.PriceMinor, Currency: body.Currency,
-		Stock: body.Stock, MinStock: body.MinStock, NegativeStock: body.NegativeStock, Version: 1,
+		MinStock: body.MinStock, NegativeStock: body.NegativeStock, Version: 1,
 	}
+	set(&p.Stock, body.Stock)
 	if p.NegativeStock == "" {
 		p.NegativeStock = NegativeDeny
 	}
@@ -91,9 +92,9 @@ func (b *Branch) createProduct(c Command, body CreateProduct) (Decision, *Reject
 		Action: ActionCreated, ProductID: id, Product: p, Changes: []string{},
 	}}}}
 	version := p.Version
-	if body.Stock != 0 {
+	if body.Stock != nil {
 		p.Stock = 0
-		moved := b.move(&p, body.Stock, InventoryUpdated{Reason: ReasonInitial})
+		moved := b.move(&p, *body.Stock, InventoryUpdated{Reason: ReasonInitial})
 		d.Events, version = append(d.Events, moved), p.Version
 	}
 	d.Result = ProductResult{ProductID: id, Version: version}

@@ -21,6 +21,16 @@ func Test_product_create(t *testing.T) {
 			},
 			result: ProductResult{ProductID: "tea", Version: 2},
 		},
+		"with_a_stock_of_none": {
+			given: []any{opened}, role: RoleManager, when: CreateProduct{ProductID: "x", SKU: "X", Name: "X", Currency: "EUR", Stock: new(int64)},
+			then: []Payload{
+				ProductUpdated{Action: ActionCreated, ProductID: "x", Product: Product{
+					ProductID: "x", SKU: "X", Name: "X", Currency: "EUR", NegativeStock: NegativeDeny, Version: 1,
+				}, Changes: []string{}},
+				InventoryUpdated{ProductID: "x", SKU: "X", Version: 2, Reason: ReasonInitial},
+			},
+			result: ProductResult{ProductID: "x", Version: 2},
+		},
 		"without_id_and_stock": {
 			given: []any{opened}, role: RoleManager, when: bare,
 			then: []Payload{ProductUpdated{Action: ActionCreated, ProductID: id, Product: Product{
@@ -48,7 +58,7 @@ func Test_product_create(t *testing.T) {
 		"with_the_id_of_a_deleted_one":   {given: []any{opened, tea, DeleteProduct{ProductID: "tea"}}, role: RoleManager, when: tea, code: CodeProductDeleted},
 		"by_staff":                       {given: []any{opened}, when: tea, code: CodeRoleForbidden},
 		"by_a_manager_of_another_branch": {given: []any{opened}, role: RoleManager, in: "b2", when: tea, code: CodeBranchForbidden},
-		"with_negative_stock":            {given: []any{opened}, role: RoleManager, when: CreateProduct{SKU: "X", Name: "X", Currency: "EUR", Stock: -1}, code: CodeInvalidQuantity, detail: invalid("stock", "must not be negative")},
+		"with_negative_stock":            {given: []any{opened}, role: RoleManager, when: CreateProduct{SKU: "X", Name: "X", Currency: "EUR", Stock: new(int64(-1))}, code: CodeInvalidQuantity, detail: invalid("stock", "must not be negative")},
 		"with_negative_minimum":          {given: []any{opened}, role: RoleManager, when: CreateProduct{SKU: "X", Name: "X", Currency: "EUR", MinStock: -1}, code: CodeInvalidQuantity},
 		"with_negative_price":            {given: []any{opened}, role: RoleManager, when: CreateProduct{SKU: "X", Name: "X", Currency: "EUR", PriceMinor: -1}, code: CodeValidation},
 		"with_no_currency":               {given: []any{opened}, role: RoleManager, when: CreateProduct{SKU: "X", Name: "X"}, code: CodeValidation},

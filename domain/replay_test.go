@@ -91,7 +91,7 @@ func run(t *rapid.T, after func(c Command, before *Branch, made *Commit)) *histo
 }
 
 func product(id, policy string) CreateProduct {
-	return CreateProduct{ProductID: id, SKU: "S" + id, Name: "Product", PriceMinor: 10, Currency: "EUR", Stock: 20, MinStock: 5, NegativeStock: policy}
+	return CreateProduct{ProductID: id, SKU: "S" + id, Name: "Product", PriceMinor: 10, Currency: "EUR", Stock: new(int64(20)), MinStock: 5, NegativeStock: policy}
 }
 
 // anyBody draws bodies that mostly make sense: few ids, small numbers, and
@@ -144,7 +144,7 @@ func anyBody() *rapid.Generator[any] {
 		rapid.Custom(func(t *rapid.T) any {
 			return CreateProduct{
 				ProductID: productID.Draw(t, "id"), SKU: sku.Draw(t, "sku"), Name: "Product", PriceMinor: price.Draw(t, "price"), Currency: "EUR",
-				Stock: number.Draw(t, "stock"), MinStock: number.Draw(t, "minimum"), NegativeStock: policy.Draw(t, "policy"),
+				Stock: new(number.Draw(t, "stock")), MinStock: number.Draw(t, "minimum"), NegativeStock: policy.Draw(t, "policy"),
 			}
 		}),
 		rapid.Custom(func(t *rapid.T) any {

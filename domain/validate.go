@@ -171,7 +171,7 @@ func (v *validator) createProduct(b CreateProduct) {
 	v.text("name", b.Name, MaxText)
 	v.check(b.PriceMinor >= 0, "priceMinor", "must not be negative")
 	v.check(validCurrency(b.Currency), "currency", "must be an ISO 4217 code, for instance EUR")
-	v.quantity(b.Stock >= 0, "stock", "must not be negative")
+	v.quantity(b.Stock == nil || *b.Stock >= 0, "stock", "must not be negative")
 	v.quantity(b.MinStock >= 0, "minStock", "must not be negative")
 	if b.NegativeStock != "" {
 		v.oneOf("negativeStock", b.NegativeStock, NegativeDeny, NegativeOfflineOnly, NegativeAllow)

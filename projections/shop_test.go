@@ -112,7 +112,7 @@ func (s *shop) open(branch string) {
 func (s *shop) product(branch, id string, stock, minStock int64) *domain.Commit {
 	s.t.Helper()
 	return s.must(domain.CommandCreateProduct, branch, domain.CreateProduct{
-		ProductID: id, SKU: "SKU-" + id, Name: "Product " + id, PriceMinor: 250, Currency: "EUR", Stock: stock, MinStock: minStock, NegativeStock: domain.NegativeAllow,
+		ProductID: id, SKU: "SKU-" + id, Name: "Product " + id, PriceMinor: 250, Currency: "EUR", Stock: new(stock), MinStock: minStock, NegativeStock: domain.NegativeAllow,
 	})
 }
 
@@ -151,7 +151,7 @@ func (s *shop) trade(r *rand.Rand, n int) {
 		case 2, 3:
 			s.try(domain.CommandCreateProduct, branch, domain.CreateProduct{
 				ProductID: product, SKU: "S" + product, Name: name, PriceMinor: quantity * 100, Currency: pick("EUR", "EUR", "EUR", "CHF"),
-				Stock: quantity * 3, MinStock: minStock, NegativeStock: pick(domain.NegativeDeny, domain.NegativeAllow),
+				Stock: new(quantity * 3), MinStock: minStock, NegativeStock: pick(domain.NegativeDeny, domain.NegativeAllow),
 			})
 		case 4:
 			stock := quantity

@@ -32,7 +32,7 @@ func BenchmarkKinds(b *testing.B) {
 	must(domain.CommandOpenBranch, domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	for i := range 100 {
 		must(domain.CommandCreateProduct, domain.CreateProduct{
-			ProductID: fmt.Sprintf("p%d", i), SKU: fmt.Sprintf("P%d", i), Name: "Article", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
+			ProductID: fmt.Sprintf("p%d", i), SKU: fmt.Sprintf("P%d", i), Name: "Article", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
 		})
 	}
 	line := func(i int64) domain.TransactionLine {

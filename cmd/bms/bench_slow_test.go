@@ -42,7 +42,7 @@ func slowReaders(b *testing.B, stuck int, load time.Duration) {
 	defer node.stop()
 	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
-		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
+		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
 	})
 	child := exec.CommandContext(b.Context(), os.Args[0])
 	child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d", slowOf, node.addr, slowClients-1, stuck))

@@ -176,7 +176,7 @@ func fillLog(b *testing.B, dir string, wanted int) {
 		do(branch, domain.CommandOpenBranch, domain.OpenBranch{BranchID: fmt.Sprintf("b%d", branch), Name: "Shop"})
 		for p := range products {
 			do(branch, domain.CommandCreateProduct, domain.CreateProduct{
-				ProductID: fmt.Sprintf("p%d", p), SKU: fmt.Sprintf("s%d", p), Name: "Product", PriceMinor: 199, Currency: "EUR", Stock: 1 << 40,
+				ProductID: fmt.Sprintf("p%d", p), SKU: fmt.Sprintf("s%d", p), Name: "Product", PriceMinor: 199, Currency: "EUR", Stock: new(int64(1 << 40)),
 			})
 		}
 	}

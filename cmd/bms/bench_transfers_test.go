@@ -21,7 +21,7 @@ func BenchmarkTransfers(b *testing.B) {
 	for i := range branches {
 		id := "b" + strconv.Itoa(i)
 		node.do(b, domain.CommandOpenBranch, id, domain.OpenBranch{BranchID: id, Name: id})
-		node.do(b, domain.CommandCreateProduct, id, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "p1", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40})
+		node.do(b, domain.CommandCreateProduct, id, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "p1", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40))})
 	}
 	do := func(ctx context.Context, id, commandType, branchID string, body any) (*domain.Commit, error) {
 		return node.app.commands.do(ctx, domain.Command{

@@ -63,7 +63,7 @@ func (d *demo) open(ctx context.Context) error {
 		for _, p := range demoRange {
 			err := d.once(ctx, "demo-product-"+branch.BranchID+"-"+p.id, domain.CommandCreateProduct, branch.BranchID, domain.CreateProduct{
 				ProductID: p.id, SKU: p.sku, Name: p.name, PriceMinor: p.priceMinor, Currency: demoCurrency,
-				Stock: p.stock, MinStock: p.min,
+				Stock: new(p.stock), MinStock: p.min,
 			})
 			if err != nil {
 				return err

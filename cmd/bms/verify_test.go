@@ -37,7 +37,7 @@ func trade(t *testing.T, n *testNode) {
 	}
 	for _, b := range []string{"b1", "b2"} {
 		do("open-"+b, domain.CommandOpenBranch, b, domain.OpenBranch{BranchID: b, Name: b})
-		do("product-"+b, domain.CommandCreateProduct, b, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 199, Currency: "EUR", Stock: 60, MinStock: 20})
+		do("product-"+b, domain.CommandCreateProduct, b, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 199, Currency: "EUR", Stock: new(int64(60)), MinStock: 20})
 	}
 	for i := range 30 {
 		do(fmt.Sprint("sale-", i), domain.CommandCreateTransaction, "b1", domain.CreateTransaction{

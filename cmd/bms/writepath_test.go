@@ -93,7 +93,7 @@ func (w *writePath) shop(tb testing.TB, branchID string, stock int64) {
 	tb.Helper()
 	w.must(tb, adminCommand("open-"+branchID, domain.CommandOpenBranch, branchID, domain.OpenBranch{BranchID: branchID, Name: branchID}))
 	w.must(tb, adminCommand("create-"+branchID, domain.CommandCreateProduct, branchID, domain.CreateProduct{
-		ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: stock,
+		ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(stock),
 	}))
 }
 

@@ -37,7 +37,7 @@ func newWorld(t testing.TB, mode domain.AlertMode) *world {
 		w.do(b, domain.CommandOpenBranch, domain.OpenBranch{BranchID: b, Name: b})
 		for p, policy := range map[string]string{"deny": domain.NegativeDeny, "allow": domain.NegativeAllow, "offline": domain.NegativeOfflineOnly} {
 			w.do(b, domain.CommandCreateProduct, domain.CreateProduct{
-				ProductID: p, SKU: "sku-" + p, Name: p, PriceMinor: 199, Currency: "EUR", Stock: 20, MinStock: 5, NegativeStock: policy,
+				ProductID: p, SKU: "sku-" + p, Name: p, PriceMinor: 199, Currency: "EUR", Stock: new(int64(20)), MinStock: 5, NegativeStock: policy,
 			})
 		}
 	}
@@ -217,7 +217,7 @@ func (w *world) trade(random *rand.Rand, steps int) {
 			case 3:
 				if random.IntN(3) == 0 {
 					id := fmt.Sprint("short-lived", step)
-					w.do(b, domain.CommandCreateProduct, domain.CreateProduct{ProductID: id, SKU: id, Name: id, PriceMinor: 1, Currency: "EUR", Stock: 3, MinStock: 9})
+					w.do(b, domain.CommandCreateProduct, domain.CreateProduct{ProductID: id, SKU: id, Name: id, PriceMinor: 1, Currency: "EUR", Stock: new(int64(3)), MinStock: 9})
 					w.do(b, domain.CommandCreateTransaction, domain.CreateTransaction{TransactionID: id, Kind: domain.KindSale, Status: domain.StatusCompleted, Lines: []domain.TransactionLine{{ProductID: id, Quantity: 2}}})
 					sales = append(sales, b, id)
 					w.do(b, domain.CommandDeleteProduct, domain.DeleteProduct{ProductID: id})
