@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,83 +17,37 @@ import (
 	"bms/transport/telemetry"
 )
 
-// benchClients are clients over WebSocket in a process of their own, so that what the node takes can be told from what they take.
-type benchClients struct {
-	process *exec.Cmd
-	stdin   io.WriteCloser
-	stdout  *bufio.Reader
-}
+// countingClients are clients that count events.
+type countingClients struct{ *child }
 
-// benchClientsOf is set, to "protocol address count", in the environment of
-// that process.
-const benchClientsOf = "BENCH_CLIENTS_OF"
-
-func init() {
-	of := os.Getenv(benchClientsOf)
-	if of == "" {
-		return
-	}
-	var protocol, addr string
-	var count int
-	_, err := fmt.Sscan(of, &protocol, &addr, &count)
-	if err == nil {
-		err = runClients(protocol, addr, count)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-// connectClients starts so many clients of a protocol, staff of branch b1, and returns when
-// all are connected.
-func connectClients(b *testing.B, protocol, addr string, count int) *benchClients {
-	b.Helper()
-	c := &benchClients{process: exec.Command(os.Args[0])}
-	c.process.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", benchClientsOf, protocol, addr, count))
-	c.process.Stderr = os.Stderr
-	stdout, err := c.process.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if c.stdin, err = c.process.StdinPipe(); err != nil {
-		b.Fatal(err)
-	}
-	c.stdout = bufio.NewReader(stdout)
-	if err := c.process.Start(); err != nil {
-		b.Fatal(err)
-	}
-	c.expect(b, "connected")
+// connectClients starts so many clients of a protocol, staff of branch b1, and
+// returns when all are connected.
+func connectClients(tb testing.TB, protocol, addr string, count int) countingClients {
+	tb.Helper()
+	c := countingClients{startChild(tb, "counting", protocol, addr, strconv.Itoa(count))}
+	c.expect(tb, "connected")
 	return c
-}
-
-func (c *benchClients) expect(b *testing.B, want string) {
-	b.Helper()
-	if line, err := c.stdout.ReadString('\n'); err != nil || line != want+"\n" {
-		b.Fatalf("the clients say %q, %v; want %q", line, err, want)
-	}
 }
 
 // await returns when the clients have got so many events since they connected,
 // counted over all of them.
-func (c *benchClients) await(b *testing.B, total int) {
-	b.Helper()
-	fmt.Fprintln(c.stdin, total)
-	c.expect(b, "got "+strconv.Itoa(total))
+func (c countingClients) await(tb testing.TB, total int) {
+	tb.Helper()
+	c.say(total)
+	c.expect(tb, "got "+strconv.Itoa(total))
 }
 
-func (c *benchClients) hangUp(b *testing.B) {
-	b.Helper()
-	c.stdin.Close()
-	if err := c.process.Wait(); err != nil {
-		b.Errorf("the clients: %v", err)
-	}
-}
+// hangUp ends them.
+func (c countingClients) hangUp(tb testing.TB) { c.wait(tb) }
 
 // runClients is the process of the clients: it connects them, says so, and
 // then for each number on stdin says when so many events have come.
-func runClients(protocol, addr string, count int) error {
+func runClients(args []string) error {
+	var protocol, addr string
+	var count int
+	if err := arguments(args, &protocol, &addr, &count); err != nil {
+		return err
+	}
 	connect := connectSocketIO
 	if protocol == telemetry.ProtocolWebSocket {
 		connect = connectPlain

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,36 +18,30 @@ import (
 	"bms/transport/auth"
 )
 
-// Kinds of clients in the process of connectOf.
+// Kinds of clients of connectMany.
 const (
 	connectWebSocket = "websocket"
 	connectPolling   = "polling"
 	connectRefused   = "refused"
 )
 
-// connectOf is set, to "address kind count", in the environment of that
-// process.
-const connectOf = "CONNECT_OF"
-
-func init() {
-	of := strings.Fields(os.Getenv(connectOf))
-	if len(of) != 3 {
-		return
+// connectMany is a process of clients, of args "address kind count", that stay
+// until the test ends.
+func connectMany(args []string) error {
+	var addr, kind string
+	var count int
+	if err := arguments(args, &addr, &kind, &count); err != nil {
+		return err
 	}
-	n, err := strconv.Atoi(of[2])
-	if err == nil {
-		err = connectMany(of[0], of[1], n)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if err := connectAll(addr, kind, count); err != nil {
+		return err
 	}
 	fmt.Println("connected")
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark has enough
-	os.Exit(0)
+	untilClosed()
+	return nil
 }
 
-func connectMany(addr, kind string, count int) error {
+func connectAll(addr, kind string, count int) error {
 	ctx := context.Background()
 	var connecting errgroup.Group
 	connecting.SetLimit(16)
@@ -222,29 +213,9 @@ func wantStatus(ctx context.Context, client *http.Client, url, token string, sta
 // or refused.
 func connectOthers(b *testing.B, addr, kind string, count int) (hangUp func()) {
 	b.Helper()
-	clients := exec.Command(os.Args[0])
-	clients.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", connectOf, addr, kind, count))
-	clients.Stderr = os.Stderr
-	stdin, err := clients.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	stdout, err := clients.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := clients.Start(); err != nil {
-		b.Fatal(err)
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "connected\n" {
-		b.Fatalf("the clients say %q, %v", line, err)
-	}
-	return func() {
-		_ = stdin.Close()
-		if err := clients.Wait(); err != nil {
-			b.Error(err)
-		}
-	}
+	clients := startChild(b, "connect", addr, kind, strconv.Itoa(count))
+	clients.expect(b, "connected")
+	return func() { clients.wait(b) }
 }
 
 // BenchmarkConnect is what a client takes of the node: its processors, to

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,20 +47,17 @@ const (
 	floodAgain = 100 * time.Millisecond
 )
 
-// floodOf is set, to "address index", in the environment of the attackers'
-// process, index being that of a flood.
-const floodOf = "FLOOD_OF"
-
-func init() {
-	of := os.Getenv(floodOf)
-	if of == "" {
-		return
+// flood is the process of the attackers, of args "address index", the index
+// being that of a flood. They give precedence, so that it is not they who take
+// the processors.
+func flood(args []string) error {
+	var addr string
+	var i int
+	if err := arguments(args, &addr, &i); err != nil {
+		return err
 	}
-	addr, index, _ := strings.Cut(of, " ")
-	i, err := strconv.Atoi(index)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if err := givePrecedence(); err != nil {
+		return err
 	}
 	begun := make(chan struct{}, floods[i].connections)
 	for range floods[i].connections {
@@ -82,8 +78,8 @@ func init() {
 		<-begun
 	}
 	fmt.Println("flooding")
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the benchmark has enough
-	os.Exit(0)
+	untilClosed()
+	return nil
 }
 
 // attackWebSocket opens a WebSocket and sends until it is closed.
@@ -139,14 +135,13 @@ func slowHeader(addr, _ string, begun func()) error {
 }
 
 // BenchmarkFlood is what floods cost: how late clients get their events beside
-// them, from the command on, and the node's CPU. The attackers are a process of
-// low priority, so that it is not they who take the processors. Run it with
-// -benchtime 500x, which is ten seconds each.
+// them, from the command on, and the node's CPU. Run it with -benchtime 500x,
+// which is ten seconds each.
 func BenchmarkFlood(b *testing.B) {
 	node := startNode(b, b.TempDir())
 	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
-		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
+		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
 	})
 	conns := make([]*websocket.Conn, floodClients)
 	for i := range conns {
@@ -182,29 +177,9 @@ func BenchmarkFlood(b *testing.B) {
 // startFlood starts the attackers and returns what ends them.
 func startFlood(b *testing.B, addr string, index int) (stop func()) {
 	b.Helper()
-	attackers := exec.Command("nice", "-n", "19", os.Args[0])
-	attackers.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", floodOf, addr, index))
-	attackers.Stderr = os.Stderr
-	stdin, err := attackers.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	stdout, err := attackers.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := attackers.Start(); err != nil {
-		b.Fatal(err)
-	}
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "flooding\n" {
-		b.Fatalf("the attackers say %q, %v", line, err)
-	}
-	return func() {
-		_ = stdin.Close()
-		if err := attackers.Wait(); err != nil {
-			b.Error(err)
-		}
-	}
+	attackers := startChild(b, "flood", addr, strconv.Itoa(index))
+	attackers.expect(b, "flooding")
+	return func() { attackers.wait(b) }
 }
 
 // deliver makes an event and returns how late each client gets it.

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -42,29 +38,10 @@ func slowReaders(b *testing.B, stuck int, load time.Duration) {
 	defer node.stop()
 	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
-		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
+		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
 	})
-	child := exec.CommandContext(b.Context(), os.Args[0])
-	child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d", slowOf, node.addr, slowClients-1, stuck))
-	child.Stderr = os.Stderr
-	in, err := child.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	stdout, err := child.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		b.Fatal(err)
-	}
-	out := bufio.NewReader(stdout)
-	say := func(want string) {
-		if line, err := out.ReadString('\n'); err != nil || line != want+"\n" {
-			b.Fatalf("the clients say %q, %v; want %q", line, err, want)
-		}
-	}
-	say("connected")
+	clients := startChild(b, "slow-readers", node.addr, strconv.Itoa(slowClients-1), strconv.Itoa(stuck))
+	clients.expect(b, "connected")
 	live, err := dialRaw(node.addr, "live", "")
 	if err != nil {
 		b.Fatal(err)
@@ -113,12 +90,9 @@ func slowReaders(b *testing.B, stuck int, load time.Duration) {
 	if err := senders.Wait(); err != nil {
 		b.Fatal(err)
 	}
-	fmt.Fprintln(in, sent.Load())
-	say("all have all")
-	in.Close()
-	if err := child.Wait(); err != nil {
-		b.Fatal(err)
-	}
+	clients.say(sent.Load())
+	clients.expect(b, "all have all")
+	clients.wait(b)
 	slices.Sort(ages)
 	name := fmt.Sprintf("%d-stuck", stuck)
 	b.ReportMetric(float64(ages[len(ages)/2].Microseconds())/1000, name+"-p50-ms")
@@ -127,31 +101,16 @@ func slowReaders(b *testing.B, stuck int, load time.Duration) {
 	b.ReportMetric(float64(sent.Load()), name+"-events")
 }
 
-// slowOf is set, to "address clients stuck", in the environment of the process
-// with the clients.
-const slowOf = "BENCH_SLOW_OF"
-
-func init() {
-	of := os.Getenv(slowOf)
-	if of == "" {
-		return
-	}
-	if err := runSlowClients(of); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-// runSlowClients connects the clients, of which some don't read until a number
-// comes on stdin: that of the events that each of them is to have got then.
-func runSlowClients(of string) error {
+// runSlowClients is the process of the clients, of args "address clients
+// stuck": it connects them, of whom some don't read until a number comes on
+// stdin: that of the events that each of them is to have got then.
+func runSlowClients(args []string) error {
 	var addr string
 	var count, stuck int
-	if _, err := fmt.Sscan(of, &addr, &count, &stuck); err != nil {
+	if err := arguments(args, &addr, &count, &stuck); err != nil {
 		return err
 	}
-	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19); err != nil {
+	if err := givePrecedence(); err != nil {
 		return err
 	}
 	clients := make([]*rawClient, count)

@@ -12,9 +12,9 @@ import (
 // Whoever has the answer is judged by it from then on, whichever way he asked.
 func TestCommandEdge_users_are_known_once_a_change_is_answered(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		office := n.connect(t, protocol, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+		office := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 		till := newOffice(t)
-		till.token = signed(t, "sam", domain.RoleStaff, "b1")
+		till.token = signed("sam", domain.RoleStaff, "b1")
 		for i := range 20 {
 			branch := []string{"b2", "b1"}[i%2]
 			a := office.ask("command", map[string]any{"type": "user.set", "body": map[string]any{"userId": "sam", "role": "staff", "branches": []string{branch}, "disabled": false, "name": "Sam"}})
@@ -39,7 +39,7 @@ func TestCommandEdge_users_are_known_once_a_change_is_answered(t *testing.T) {
 // stays answered.
 func TestCommandEdge_transfers_to_no_open_branch_are_refused_at_once(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		mia := n.connect(t, protocol, domain.NamespaceAll, signed(t, "mia", domain.RoleManager, "b1"), "")
+		mia := n.connect(t, protocol, domain.NamespaceAll, signed("mia", domain.RoleManager, "b1"), "")
 		dispatch := func(key, to string) string {
 			t.Helper()
 			id := mia.send("command", json.RawMessage(`{"type":"transfer.dispatch","branchId":"b1","commandId":"`+key+`","body":{"toBranchId":"`+to+`","lines":[{"productId":"p1","quantity":3}]}}`))

@@ -16,32 +16,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// drainClientsOf is set, to "address count", in the environment of the process
-// that is the clients of the drain test.
-const drainClientsOf = "DRAIN_CLIENTS_OF"
-
-func init() {
-	of := os.Getenv(drainClientsOf)
-	if of == "" {
-		return
-	}
-	addr, count, _ := strings.Cut(of, " ")
-	n, err := strconv.Atoi(count)
-	if err == nil {
-		err = runDrainClients(addr, n)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-// runDrainClients connects clients to a node and says "connected". Sent away,
+// runDrainClients is the process of the drain test's clients, of args "address
+// count". It connects them to a node and says "connected". Sent away,
 // they wait for the first line of stdin, the address of the node to come back
 // to; the second is the position of the last event. When all have seen that, it
 // says what they have seen.
-func runDrainClients(addr string, count int) error {
+func runDrainClients(args []string) error {
+	var addr string
+	var count int
+	if err := arguments(args, &addr, &count); err != nil {
+		return err
+	}
 	clients := make([]*drainClient, count)
 	var connecting errgroup.Group
 	connecting.SetLimit(32)

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +17,6 @@ import (
 	"github.com/coder/websocket"
 
 	"bms/domain"
-	"bms/transport/auth"
 	"bms/transport/eventlog"
 )
 
@@ -34,60 +30,28 @@ const (
 	drainSales     = 5 // of each till before the node is told to stop
 )
 
-// drainNodeArgs is set, to arguments with a space between, in the environment
-// of a process of this test that is to be `bms`.
-const drainNodeArgs = "DRAIN_NODE_ARGS"
-
-func init() {
-	if args := os.Getenv(drainNodeArgs); args != "" {
-		_ = os.Unsetenv(drainNodeArgs) // it is set, so this can't fail
-		os.Args = append(os.Args[:1], strings.Fields(args)...)
-		main()
-	}
-}
-
-// staffToken is a token of staff of branch b1.
-func staffToken(user string) string { return mustSign(user, domain.RoleStaff, "b1") }
-
-func mustSign(user, role string, branches ...string) string {
-	now := time.Now()
-	token, err := auth.Sign([]byte(testSecret), auth.Grant{
-		Identity: domain.Identity{UserID: user, Role: role, Branches: branches}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
-	})
-	if err != nil {
-		panic(err) // the grants of these tests are good ones
-	}
-	return token
-}
-
 // drainNode is a node in a process of its own.
 type drainNode struct {
-	cmd  *exec.Cmd
+	*child
 	addr string
 	log  chan []byte // all it has logged, once it has ended
 }
 
 func startDrainNode(t *testing.T, data string) *drainNode {
 	t.Helper()
-	n := &drainNode{cmd: exec.Command(os.Args[0]), log: make(chan []byte, 1)}
-	n.cmd.Env = append(os.Environ(), drainNodeArgs+"=serve --addr 127.0.0.1:0 --data "+data, "BMS_JWT_SECRET="+testSecret)
-	stdout, err := n.cmd.StdoutPipe()
+	cmd := childCommand("bms", "serve", "--addr", "127.0.0.1:0", "--data", data)
+	cmd.Env = append(cmd.Env, "BMS_JWT_SECRET="+testSecret)
+	cmd.Stderr = nil
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stderr, err := n.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = n.cmd.Process.Kill() })
+	n := &drainNode{child: startCommand(t, cmd), log: make(chan []byte, 1)}
 	go func() {
 		all, _ := io.ReadAll(stderr)
 		n.log <- all
 	}()
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	line, err := n.stdout.ReadString('\n')
 	if err != nil {
 		t.Fatalf("the node says %q, %v; its log: %s", line, err, <-n.log)
 	}
@@ -103,7 +67,7 @@ func (n *drainNode) must(t *testing.T, path, body string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+mustSign("root", domain.RoleAdmin))
+	req.Header.Set("Authorization", "Bearer "+signed("root", domain.RoleAdmin))
 	req.Header.Set("Content-Type", "application/json")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -128,29 +92,8 @@ func TestDrain_of_2000_clients_under_load(t *testing.T) {
 	first.must(t, "/api/branches", `{"branchId":"b1","name":"Shop"}`)
 	before := first.must(t, "/api/branches/b1/products", `{"productId":"p1","sku":"P1","name":"Apples","priceMinor":100,"currency":"EUR","stock":1000000}`)
 
-	clients := exec.Command(os.Args[0])
-	clients.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", drainClientsOf, first.addr, drainClients))
-	clients.Stderr = os.Stderr
-	stdin, err := clients.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pipe, err := clients.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := clients.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = clients.Process.Kill() })
-	stdout := bufio.NewReader(pipe)
-	expect := func(want string) {
-		t.Helper()
-		if line, err := stdout.ReadString('\n'); line != want+"\n" {
-			t.Fatalf("the clients say %q, %v; want %q", line, err, want)
-		}
-	}
-	expect("connected")
+	clients := startChild(t, "drain-clients", first.addr, strconv.Itoa(drainClients))
+	clients.expect(t, "connected")
 
 	var enough, selling sync.WaitGroup
 	enough.Add(drainTills)
@@ -163,11 +106,11 @@ func TestDrain_of_2000_clients_under_load(t *testing.T) {
 	}
 	enough.Wait()
 	told := time.Now()
-	if err := first.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := first.process.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	log := <-first.log
-	if err := first.cmd.Wait(); err != nil {
+	if err := first.process.Wait(); err != nil {
 		t.Errorf("the node ends with %v, want exit code 0; its log: %s", err, log)
 	}
 	took := time.Since(told)
@@ -178,15 +121,13 @@ func TestDrain_of_2000_clients_under_load(t *testing.T) {
 	spread := departures(t, log)
 
 	second := startDrainNode(t, data)
-	fmt.Fprintln(stdin, second.addr)
-	expect("back")
+	clients.say(second.addr)
+	clients.expect(t, "back")
 	last := second.must(t, "/api/branches/b1/inventory/adjustments", `{"productId":"p1","delta":-1,"reason":"count"}`)
-	fmt.Fprintln(stdin, last)
+	clients.say(last)
 	events, digest := logOfBranch(t, data, before)
-	expect(fmt.Sprintf("%d saw %s", drainClients, seen(events, digest)))
-	if err := clients.Wait(); err != nil {
-		t.Errorf("the clients: %v", err)
-	}
+	clients.expect(t, fmt.Sprintf("%d saw %s", drainClients, seen(events, digest)))
+	clients.wait(t)
 	t.Logf("%d events; the node ended after %v, its clients left over %v", events, took.Round(time.Millisecond), spread.Round(time.Millisecond))
 }
 

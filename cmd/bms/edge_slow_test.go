@@ -19,7 +19,7 @@ func TestEdge_bodies_that_never_come_end_their_connections(t *testing.T) {
 	n := startEdgeNode(t)
 	const late = "Content-Length: 100\r\n"
 	upgrade := func(more string) string { return fmt.Sprintf(edgeUpgrade, "/ws", more+late) }
-	token := mustSign("mallory", domain.RoleStaff, "b1")
+	token := signed("mallory", domain.RoleStaff, "b1")
 	var all sync.WaitGroup
 	for name, request := range map[string]string{
 		"polling_post":     "POST /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nHost: node\r\n" + late + "\r\n",
@@ -59,7 +59,7 @@ func TestEdge_bodies_that_never_come_end_their_connections(t *testing.T) {
 // What HTTP refuses is counted by its code, and logged with who was refused.
 func TestEdge_refused_requests_are_counted_and_logged(t *testing.T) {
 	n := startEdgeNode(t)
-	token := mustSign("mallory", domain.RoleStaff, "b1")
+	token := signed("mallory", domain.RoleStaff, "b1")
 	const start = "POST /api/branches/b1/transactions HTTP/1.1\r\nHost: node\r\nConnection: close\r\nX-Forwarded-For: 198.51.100.7\r\n"
 	for code, request := range map[string]string{
 		"unauthorized":     start + "Content-Length: 2\r\n\r\n{}",

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bms/domain"
-	"bms/transport/auth"
 )
 
 // fakeClock is a node's clock that tests put forward.
@@ -39,16 +38,9 @@ func startNodeAt(t *testing.T, dataDir string, clock *fakeClock) *testNode {
 }
 
 // token is an admin's, for an hour by the clock.
-func (c *fakeClock) token(t *testing.T) string {
-	t.Helper()
+func (c *fakeClock) token() string {
 	now := c.now()
-	token, err := auth.Sign([]byte(testSecret), auth.Grant{
-		Identity: domain.Identity{UserID: "boss", Role: domain.RoleAdmin}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
+	return signedUntil(now, now.Add(time.Hour), "boss", domain.RoleAdmin)
 }
 
 // Invariant 3, by a clock that is put forward: a key is not remembered for a
@@ -58,7 +50,7 @@ func TestForever_one_key_has_one_effect_and_one_answer(t *testing.T) {
 	n := startNodeAt(t, dir, clock)
 	ask := func(method, path, key, body string) (int, string) {
 		t.Helper()
-		status, answer, err := request(t.Context(), client, method, "http://"+n.addr+path, clock.token(t), key, body)
+		status, answer, err := request(t.Context(), client, method, "http://"+n.addr+path, clock.token(), key, body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +72,7 @@ func TestForever_one_key_has_one_effect_and_one_answer(t *testing.T) {
 		return fmt.Sprintf(`{"kind":"sale","status":"completed","lines":[{"productId":"tea","quantity":%d}]}`, quantity)
 	}
 	answers := make([]string, 100)
-	token := clock.token(t)
+	token := clock.token()
 	var all sync.WaitGroup
 	for i := range answers {
 		all.Go(func() {
@@ -126,7 +118,7 @@ func TestForever_one_key_has_one_effect_and_one_answer(t *testing.T) {
 			if got := must(201, "POST", sales, "key", sale(3)); got != first {
 				t.Errorf("answer %s\nfirst  %s", got, first)
 			}
-			socket := listenTo(t, n, clock.token(t)).ask(t, "command", `{"type":"transaction.create","branchId":"b1","commandId":"key","body":`+sale(3)+`}`)
+			socket := listenTo(t, n, clock.token()).ask(t, "command", `{"type":"transaction.create","branchId":"b1","commandId":"key","body":`+sale(3)+`}`)
 			if want := `{"ok":true,` + first[1:]; socket != want {
 				t.Errorf("ack   %s\nfirst %s", socket, want)
 			}

@@ -60,7 +60,7 @@ func TestInbox_keeps_notifications_for_a_user_who_is_offline(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			dir := t.TempDir()
 			n, o := startNode(t, dir, "--connect-rate", "1000/1m"), newOffice(t)
-			ann := signed(t, "ann", domain.RoleStaff, "b1")
+			ann := signed("ann", domain.RoleStaff, "b1")
 			o.do(n, "POST", "/api/branches", `{"branchId":"b1","name":"Shop"}`, nil)
 			var sent, at []string
 			for i := range 5 {
@@ -131,7 +131,7 @@ func TestInbox_keeps_notifications_for_a_user_who_is_offline(t *testing.T) {
 			if got := n.unread(t, ann); len(got) != 0 {
 				t.Errorf("over HTTP: %s, want none", got)
 			}
-			if got := n.unread(t, signed(t, "bob", domain.RoleStaff, "b1")); len(got) != 5 {
+			if got := n.unread(t, signed("bob", domain.RoleStaff, "b1")); len(got) != 5 {
 				t.Errorf("Bob has %d unread, want 5", len(got))
 			}
 		})
@@ -143,7 +143,7 @@ func TestInbox_keeps_notifications_for_a_user_who_is_offline(t *testing.T) {
 func TestInbox_acknowledges_only_what_there_is(t *testing.T) {
 	n, o := startNode(t, t.TempDir()), newOffice(t)
 	_, pos := o.notify(n, "notifications:ann", "hello")
-	c := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed(t, "ann", domain.RoleStaff, "b1"), "")
+	c := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("ann", domain.RoleStaff, "b1"), "")
 	if got := c.seen(pos); !slices.Equal(got, []string{pos}) {
 		t.Errorf("unread %v, want %s", got, pos)
 	}
@@ -188,14 +188,14 @@ func TestInbox_acknowledges_only_what_there_is(t *testing.T) {
 func TestInbox_is_the_user_s_own(t *testing.T) {
 	n, o := startNode(t, t.TempDir()), newOffice(t)
 	_, pos := o.notify(n, "notifications:ann", "hello")
-	eve := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed(t, "eve", domain.RoleAdmin), "")
+	eve := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("eve", domain.RoleAdmin), "")
 	if a := eve.ask("notifications:ack", pos); !a.OK {
 		t.Errorf("ack: %+v", a)
 	}
-	if got := n.unread(t, signed(t, "ann", domain.RoleStaff, "b1")); len(got) != 1 {
+	if got := n.unread(t, signed("ann", domain.RoleStaff, "b1")); len(got) != 1 {
 		t.Errorf("Ann has %d unread, want 1: Eve acknowledges her own", len(got))
 	}
-	if got := n.unread(t, signed(t, "eve", domain.RoleAdmin)); len(got) != 0 {
+	if got := n.unread(t, signed("eve", domain.RoleAdmin)); len(got) != 0 {
 		t.Errorf("Eve, an admin, has %d unread, want none: they are Ann's", len(got))
 	}
 }

@@ -34,7 +34,7 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	s := &stage{t: t, dir: t.TempDir(), start: time.Now(), next: make(chan struct{})}
 	s.node = startNode(t, s.dir)
-	s.token = s.node.token(t)
+	s.token = signed("bench", domain.RoleAdmin)
 	return s
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"bms/domain"
-	"bms/transport/auth"
 )
 
 // testNode is a node in this process.
@@ -61,17 +60,4 @@ func (n *testNode) do(tb testing.TB, commandType, branchID string, body any) {
 	if err != nil {
 		tb.Fatalf("%s in %s: %v", commandType, branchID, err)
 	}
-}
-
-// token is an admin's.
-func (n *testNode) token(tb testing.TB) string {
-	tb.Helper()
-	now := time.Now()
-	token, err := auth.Sign([]byte(testSecret), auth.Grant{
-		Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return token
 }

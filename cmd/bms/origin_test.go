@@ -39,7 +39,7 @@ func TestOrigin_look_alikes_of_the_node_are_refused_on_every_way_in(t *testing.T
 	}{
 		"polling":  {"/socket.io/?EIO=4&transport=polling", false, 200},
 		"upgrade":  {"/socket.io/?EIO=4&transport=websocket", true, 101},
-		"plain_ws": {"/ws?token=" + signed(t, "ann", domain.RoleStaff, "b1"), true, 101},
+		"plain_ws": {"/ws?token=" + signed("ann", domain.RoleStaff, "b1"), true, 101},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for origin, want := range map[string]int{

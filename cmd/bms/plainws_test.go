@@ -53,8 +53,8 @@ var handshake = []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-W
 
 func TestPlain_refusals_are_answers_of_http(t *testing.T) {
 	n := startNode(t, t.TempDir(), "--connect-rate", "1/1h", "--cors-origins", "https://app.example.com")
-	staff := signed(t, "clerk", domain.RoleStaff, "b1")
-	n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed(t, "eager", domain.RoleStaff, "b1"), "")
+	staff := signed("clerk", domain.RoleStaff, "b1")
+	n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("eager", domain.RoleStaff, "b1"), "")
 	for name, c := range map[string]struct {
 		path    string
 		headers []string // besides the handshake; nil: no handshake either
@@ -67,10 +67,10 @@ func TestPlain_refusals_are_answers_of_http(t *testing.T) {
 		"garbage":            {"/ws?token=x.y.z", []string{}, 401, domain.CodeUnauthorized},
 		"token_of_a_mb":      {"/ws?token=" + strings.Repeat(".", 9<<10), []string{}, 401, domain.CodeUnauthorized},
 		"protocols_of_20_kb": {"/ws", []string{"Sec-WebSocket-Protocol", "bms.v1.json, bearer." + strings.Repeat("x", 20<<10)}, 401, domain.CodeUnauthorized},
-		"expired":            {"/ws?token=" + signedFor(t, -time.Minute, "clerk", domain.RoleStaff, "b1"), []string{}, 401, domain.CodeTokenExpired},
+		"expired":            {"/ws?token=" + signedFor(-time.Minute, "clerk", domain.RoleStaff, "b1"), []string{}, 401, domain.CodeTokenExpired},
 		"staff_in_office":    {"/ws-admin?token=" + staff, []string{}, 403, domain.CodeForbiddenNamespace},
-		"no_branch_at_till":  {"/ws-pos?token=" + signed(t, "nobody", domain.RoleStaff), []string{}, 403, domain.CodeForbiddenNamespace},
-		"too_often":          {"/ws?token=" + signed(t, "eager", domain.RoleStaff, "b1"), []string{}, 429, domain.CodeRateLimited},
+		"no_branch_at_till":  {"/ws-pos?token=" + signed("nobody", domain.RoleStaff), []string{}, 403, domain.CodeForbiddenNamespace},
+		"too_often":          {"/ws?token=" + signed("eager", domain.RoleStaff, "b1"), []string{}, 429, domain.CodeRateLimited},
 		"foreign_page":       {"/ws?token=" + staff, []string{"Origin", "https://app.example.com.evil"}, 403, "forbidden_origin"},
 		"page_from_nowhere":  {"/ws?token=" + staff, []string{"Origin", "null"}, 403, "forbidden_origin"},
 		"no_such_namespace":  {"/ws-root?token=" + staff, []string{}, 404, "not_found"},
@@ -131,10 +131,10 @@ func TestPlain_a_token_comes_in_three_ways(t *testing.T) {
 		headers  []string
 		protocol string
 	}{
-		"authorization": {"/ws", []string{"Authorization", "Bearer " + signed(t, "u1", domain.RoleStaff, "b1")}, ""},
-		"query":         {"/ws?token=" + signed(t, "u2", domain.RoleStaff, "b1"), nil, ""},
-		"subprotocol":   {"/ws", []string{"Sec-WebSocket-Protocol", auth.Subprotocol + ", bearer." + signed(t, "u3", domain.RoleStaff, "b1")}, auth.Subprotocol},
-		"page_of_ours":  {"/ws?token=" + signed(t, "u4", domain.RoleStaff, "b1"), []string{"Origin", "http://" + n.addr}, ""},
+		"authorization": {"/ws", []string{"Authorization", "Bearer " + signed("u1", domain.RoleStaff, "b1")}, ""},
+		"query":         {"/ws?token=" + signed("u2", domain.RoleStaff, "b1"), nil, ""},
+		"subprotocol":   {"/ws", []string{"Sec-WebSocket-Protocol", auth.Subprotocol + ", bearer." + signed("u3", domain.RoleStaff, "b1")}, auth.Subprotocol},
+		"page_of_ours":  {"/ws?token=" + signed("u4", domain.RoleStaff, "b1"), []string{"Origin", "http://" + n.addr}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer, problem := n.upgrade(t, c.path, append(append([]string(nil), handshake...), c.headers...)...)
@@ -162,7 +162,7 @@ func TestPlain_frames_are_envelopes_and_acks_to_the_byte(t *testing.T) {
 	n.commit(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	conn, err := n.dialPlain(ctx, "/ws?token="+signed(t, "clerk", domain.RoleStaff, "b1"), nil)
+	conn, err := n.dialPlain(ctx, "/ws?token="+signed("clerk", domain.RoleStaff, "b1"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,8 +209,8 @@ func TestPlain_frames_are_envelopes_and_acks_to_the_byte(t *testing.T) {
 func TestPlain_a_client_goes_on_where_it_was_or_is_told_that_it_cannot(t *testing.T) {
 	n := startNode(t, t.TempDir(), "--connect-rate", "1000/1m")
 	n.commit(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
-	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1000))})
-	token := signed(t, "clerk", domain.RoleStaff, "b1")
+	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: 1000})
+	token := signed("clerk", domain.RoleStaff, "b1")
 	first := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, token, "")
 	seen := n.sell(t, "b1")
 	first.want(seen)
@@ -235,7 +235,7 @@ func TestPlain_a_client_goes_on_where_it_was_or_is_told_that_it_cannot(t *testin
 
 func TestPlain_a_node_that_stops_asks_its_clients_to_come_back(t *testing.T) {
 	n := startNode(t, t.TempDir())
-	s := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed(t, "clerk", domain.RoleStaff, "b1"), "")
+	s := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("clerk", domain.RoleStaff, "b1"), "")
 	go n.stop()
 	if end, _ := s.end(); end.code != plainws.StatusRestart {
 		t.Errorf("%v, want %d", end, plainws.StatusRestart)
@@ -245,7 +245,7 @@ func TestPlain_a_node_that_stops_asks_its_clients_to_come_back(t *testing.T) {
 
 func TestPlain_closes_are_counted(t *testing.T) {
 	n := startNode(t, t.TempDir())
-	s := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespacePOS, signed(t, "till", domain.RoleStaff, "b1"), "")
+	s := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespacePOS, signed("till", domain.RoleStaff, "b1"), "")
 	n.wantMetric(t, `bms_connections{namespace="/ws-pos",protocol="websocket"} 1`)
 	if !n.app.sockets.hub.Kick(s.session.SID) {
 		t.Fatal("no such connection")

@@ -19,7 +19,7 @@ func TestRebuild_all_and_verify_on_a_node_that_serves(t *testing.T) {
 	clearEnvironment(t)
 	node := startNode(t, t.TempDir())
 	node.do(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
-	url, token := "http://"+node.addr, node.token(t)
+	url, token := "http://"+node.addr, signed("bench", domain.RoleAdmin)
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func wantUnwelcome(t *testing.T, s *testSocket, code websocket.StatusCode) []tes
 
 func TestRights_staff_cannot_join_what_is_not_theirs(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		s := n.connect(t, protocol, domain.NamespaceAll, signed(t, "clerk", domain.RoleStaff, "b1"), "")
+		s := n.connect(t, protocol, domain.NamespaceAll, signed("clerk", domain.RoleStaff, "b1"), "")
 		before := s.session.Rooms
 		for _, room := range []any{
 			"branch:b2", "user-role:admin", "user-role:manager", "user:other", "notifications:other", "system:alerts",
@@ -60,7 +60,7 @@ func TestRights_staff_cannot_join_what_is_not_theirs(t *testing.T) {
 
 func TestRights_rooms_of_one_connection_are_bounded(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		s := n.connect(t, protocol, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+		s := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 		joined := 0
 		for i := range 400 {
 			if a := s.ask("room:join", fmt.Sprintf("user:u%d", i)); a.OK {
@@ -79,7 +79,7 @@ func TestRights_rooms_of_one_connection_are_bounded(t *testing.T) {
 // replay.
 func TestRights_a_lowered_role_takes_effect_at_its_position(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		token := signed(t, "lead", domain.RoleManager, "b1", "b2")
+		token := signed("lead", domain.RoleManager, "b1", "b2")
 		s := n.connect(t, protocol, domain.NamespaceAll, token, "")
 		start := s.session.Pos
 		seen := []string{n.sell(t, "b1"), n.sell(t, "b2")}
@@ -123,7 +123,7 @@ func TestRights_a_lowered_role_takes_effect_at_its_position(t *testing.T) {
 
 func TestRights_who_is_disabled_is_sent_away_after_what_was_before(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		token := signed(t, "clerk", domain.RoleStaff, "b1")
+		token := signed("clerk", domain.RoleStaff, "b1")
 		s := n.connect(t, protocol, domain.NamespaceAll, token, "")
 		before := n.sell(t, "b1")
 		disabled := true
@@ -147,7 +147,7 @@ func TestRights_who_is_disabled_is_sent_away_after_what_was_before(t *testing.T)
 
 func TestRights_an_admin_no_more_leaves_the_office(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		token := signed(t, "chief", domain.RoleAdmin)
+		token := signed("chief", domain.RoleAdmin)
 		office := n.connect(t, protocol, domain.NamespaceAdmin, token, "")
 		floor := n.connect(t, protocol, domain.NamespaceAll, token, "")
 		n.commit(t, domain.CommandSetUser, "", domain.SetUser{UserID: "chief", Role: domain.RoleStaff, Branches: []string{"b1"}})
@@ -166,10 +166,10 @@ func TestRights_an_admin_no_more_leaves_the_office(t *testing.T) {
 
 func TestRights_a_new_branch_reaches_admins_at_once(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		s := n.connect(t, protocol, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+		s := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 		opened := n.commit(t, domain.CommandOpenBranch, "b3", domain.OpenBranch{BranchID: "b3", Name: "New"}).Events[0].Pos.String()
 		s.want(opened)
-		created := n.commit(t, domain.CommandCreateProduct, "b3", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 1, Currency: "EUR", Stock: new(int64(5))})
+		created := n.commit(t, domain.CommandCreateProduct, "b3", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 1, Currency: "EUR", Stock: 5})
 		for i := range created.Events {
 			s.want(created.Events[i].Pos.String())
 		}
@@ -183,7 +183,7 @@ func TestRights_a_new_branch_reaches_admins_at_once(t *testing.T) {
 
 func TestRights_tills_see_no_users(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		till := n.connect(t, protocol, domain.NamespacePOS, signed(t, "till", domain.RoleStaff, "b1"), "")
+		till := n.connect(t, protocol, domain.NamespacePOS, signed("till", domain.RoleStaff, "b1"), "")
 		n.commit(t, domain.CommandSetUser, "", domain.SetUser{UserID: "till", Role: domain.RoleStaff, Branches: []string{"b1"}, Name: "Till"})
 		till.want(n.sell(t, "b1"))
 	})
@@ -191,10 +191,10 @@ func TestRights_tills_see_no_users(t *testing.T) {
 
 func TestRights_another_users_cursor_gives_only_what_is_ones_own(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		first := n.connect(t, protocol, domain.NamespaceAll, signed(t, "u1", domain.RoleStaff, "b1"), "")
+		first := n.connect(t, protocol, domain.NamespaceAll, signed("u1", domain.RoleStaff, "b1"), "")
 		n.sell(t, "b1")
 		own := n.sell(t, "b2")
-		other := n.connect(t, protocol, domain.NamespaceAll, signed(t, "u2", domain.RoleStaff, "b2"), first.session.Pos)
+		other := n.connect(t, protocol, domain.NamespaceAll, signed("u2", domain.RoleStaff, "b2"), first.session.Pos)
 		if !other.session.Recovered || other.session.UserID != "u2" || slices.Contains(other.session.Rooms, "branch:b1") {
 			t.Errorf("session %+v, want u2's", other.session)
 		}
@@ -205,12 +205,12 @@ func TestRights_another_users_cursor_gives_only_what_is_ones_own(t *testing.T) {
 func TestRights_a_connection_ends_with_its_token_unless_it_is_refreshed(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
 		// exp is in whole seconds: these have between two and three.
-		brief := n.connect(t, protocol, domain.NamespaceAll, signedFor(t, 3*time.Second, "u1", domain.RoleStaff, "b1"), "")
-		fresh := n.connect(t, protocol, domain.NamespaceAll, signedFor(t, 3*time.Second, "u2", domain.RoleStaff, "b1", "b2"), "")
+		brief := n.connect(t, protocol, domain.NamespaceAll, signedFor(3*time.Second, "u1", domain.RoleStaff, "b1"), "")
+		fresh := n.connect(t, protocol, domain.NamespaceAll, signedFor(3*time.Second, "u2", domain.RoleStaff, "b1", "b2"), "")
 		if a := fresh.ask("auth:refresh", map[string]string{"token": "garbage"}); a.OK || a.Error.Code != domain.CodeUnauthorized {
 			t.Errorf("refresh with garbage: %+v, want unauthorized", a)
 		}
-		if a := fresh.ask("auth:refresh", map[string]string{"token": signed(t, "u2", domain.RoleStaff, "b1")}); !a.OK || slices.Contains(a.Rooms, "branch:b2") {
+		if a := fresh.ask("auth:refresh", map[string]string{"token": signed("u2", domain.RoleStaff, "b1")}); !a.OK || slices.Contains(a.Rooms, "branch:b2") {
 			t.Errorf("refresh with fewer branches: %+v, want their rooms left", a)
 		}
 		end, _ := brief.end()
@@ -219,19 +219,19 @@ func TestRights_a_connection_ends_with_its_token_unless_it_is_refreshed(t *testi
 		}
 		n.sell(t, "b2")
 		fresh.want(n.sell(t, "b1")) // is still there
-		fresh.send("auth:refresh", map[string]string{"token": signed(t, "u3", domain.RoleStaff, "b1")})
+		fresh.send("auth:refresh", map[string]string{"token": signed("u3", domain.RoleStaff, "b1")})
 		wantUnwelcome(t, fresh, plainws.StatusTokenEnded)
 	})
 }
 
 func TestRights_an_admin_disconnects_a_client(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		s := n.connect(t, protocol, domain.NamespaceAll, signed(t, "clerk", domain.RoleStaff, "b1"), "")
+		s := n.connect(t, protocol, domain.NamespaceAll, signed("clerk", domain.RoleStaff, "b1"), "")
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+n.addr+"/api/connections/"+s.session.SID, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Authorization", "Bearer "+signed(t, "boss", domain.RoleAdmin))
+		request.Header.Set("Authorization", "Bearer "+signed("boss", domain.RoleAdmin))
 		answer, err := http.DefaultClient.Do(request)
 		if err != nil {
 			t.Fatal(err)
@@ -246,7 +246,7 @@ func TestRights_an_admin_disconnects_a_client(t *testing.T) {
 
 func TestSockets_admins_get_stats(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		s := n.connect(t, protocol, domain.NamespaceAdmin, signed(t, "boss", domain.RoleAdmin), "")
+		s := n.connect(t, protocol, domain.NamespaceAdmin, signed("boss", domain.RoleAdmin), "")
 		e := s.next()
 		var stats struct {
 			Connections     int            `json:"connections"`
@@ -268,7 +268,7 @@ func TestSockets_admins_get_stats(t *testing.T) {
 func TestSockets_pipelined_commands_keep_their_order(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
 		const commands = 200
-		s := n.connect(t, protocol, domain.NamespaceAll, signed(t, "clerk", domain.RoleStaff, "b1"), "")
+		s := n.connect(t, protocol, domain.NamespaceAll, signed("clerk", domain.RoleStaff, "b1"), "")
 		if a := s.ask("room:leave", "branch:b1"); !a.OK {
 			t.Fatalf("leave: %+v", a)
 		}
@@ -296,14 +296,14 @@ func TestSockets_pipelined_commands_keep_their_order(t *testing.T) {
 
 func TestSockets_connections_of_one_user_are_bounded(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		token := signed(t, "clerk", domain.RoleStaff, "b1")
+		token := signed("clerk", domain.RoleStaff, "b1")
 		for range maxUserClients {
 			n.connect(t, protocol, domain.NamespaceAll, token, "")
 		}
 		if _, err := n.tryConnect(t, protocol, domain.NamespaceAll, token, ""); err == nil || !strings.HasPrefix(err.Error(), domain.CodeRateLimited) {
 			t.Errorf("one more: %v, want %s", err, domain.CodeRateLimited)
 		}
-		n.connect(t, protocol, domain.NamespaceAll, signed(t, "other", domain.RoleStaff, "b1"), "")
+		n.connect(t, protocol, domain.NamespaceAll, signed("other", domain.RoleStaff, "b1"), "")
 	})
 }
 
@@ -319,7 +319,7 @@ func (n *testNode) joinAs(t *testing.T, user, branch, pid, offset string) (newPI
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.CloseNow() }()
-	auth, err := json.Marshal(map[string]string{"token": signed(t, user, domain.RoleStaff, branch), "pid": pid, "offset": offset})
+	auth, err := json.Marshal(map[string]string{"token": signed(user, domain.RoleStaff, branch), "pid": pid, "offset": offset})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,7 +361,7 @@ func TestRights_another_users_private_id_recovers_nothing(t *testing.T) {
 
 func TestRights_ten_thousand_joins_are_too_many(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		s := n.connect(t, protocol, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+		s := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		sent := make(chan struct{})
@@ -381,7 +381,7 @@ func TestRights_ten_thousand_joins_are_too_many(t *testing.T) {
 			t.Errorf("%v, want %d", end, plainws.StatusTooMany)
 		}
 		<-sent
-		quiet := n.connect(t, protocol, domain.NamespaceAll, signed(t, "clerk", domain.RoleStaff, "b1"), "")
+		quiet := n.connect(t, protocol, domain.NamespaceAll, signed("clerk", domain.RoleStaff, "b1"), "")
 		quiet.want(n.sell(t, "b1"))
 		if rooms := n.app.sockets.hub.Stats().Rooms; rooms > 300 {
 			t.Errorf("%d rooms, want those of a few connections", rooms)

@@ -15,7 +15,6 @@ import (
 	"github.com/google/uuid"
 
 	"bms/domain"
-	"bms/transport/auth"
 	"bms/transport/telemetry"
 )
 
@@ -29,7 +28,7 @@ func overBoth(t *testing.T, test func(t *testing.T, n *testNode, protocol string
 			n := startNode(t, t.TempDir(), "--connect-rate", "1000/1m")
 			for _, b := range []string{"b1", "b2"} {
 				n.commit(t, domain.CommandOpenBranch, b, domain.OpenBranch{BranchID: b, Name: b})
-				n.commit(t, domain.CommandCreateProduct, b, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1000))})
+				n.commit(t, domain.CommandCreateProduct, b, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: 1000})
 			}
 			test(t, n, protocol)
 		})
@@ -53,24 +52,6 @@ func (n *testNode) commit(tb testing.TB, commandType, branchID string, body any)
 func (n *testNode) sell(tb testing.TB, branchID string) string {
 	tb.Helper()
 	return n.commit(tb, domain.CommandAdjustStock, branchID, domain.AdjustStock{ProductID: "p1", Delta: -1, Reason: "sold"}).Events[0].Pos.String()
-}
-
-// signed makes a token for an hour.
-func signed(tb testing.TB, user, role string, branches ...string) string {
-	tb.Helper()
-	return signedFor(tb, time.Hour, user, role, branches...)
-}
-
-func signedFor(tb testing.TB, life time.Duration, user, role string, branches ...string) string {
-	tb.Helper()
-	now := time.Now()
-	token, err := auth.Sign([]byte(testSecret), auth.Grant{
-		Identity: domain.Identity{UserID: user, Role: role, Branches: branches}, IssuedAt: now.Add(-time.Hour), ExpiresAt: now.Add(life),
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return token
 }
 
 // patience bounds each wait for a frame, for the case that it never comes.

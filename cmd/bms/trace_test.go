@@ -23,7 +23,7 @@ func openTracedShop(t *testing.T, dir string) *testNode {
 	t.Helper()
 	n := startNode(t, dir)
 	n.commit(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "b1"})
-	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(6)), MinStock: 5})
+	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: 6, MinStock: 5})
 	return n
 }
 
@@ -36,7 +36,7 @@ func (n *testNode) sellOverHTTP(t *testing.T, traceparent string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+signed(t, "till", domain.RoleStaff, "b1"))
+	r.Header.Set("Authorization", "Bearer "+signed("till", domain.RoleStaff, "b1"))
 	if traceparent != "" {
 		r.Header.Set("Traceparent", traceparent)
 	}
@@ -134,7 +134,7 @@ func TestTrace_of_a_sale_over_http_reaches_the_sockets_and_the_alert(t *testing.
 			t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off") // only the client's is sampled
 			t.Setenv("OTEL_SERVICE_NAME", "shop")
 			n := openTracedShop(t, t.TempDir())
-			screen := n.connect(t, telemetry.ProtocolSocketIO, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+			screen := n.connect(t, telemetry.ProtocolSocketIO, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 			n.sellOverHTTP(t, "00-"+clientTrace+"-"+clientSpan+"-01")
 			n.untilAlert(t, screen)
 			n.stopAfter(screen)
@@ -160,8 +160,8 @@ func TestTrace_of_a_sale_over_a_socket_begins_with_its_command(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			c := startCollector(t, "grpc")
 			n := openTracedShop(t, t.TempDir())
-			screen := n.connect(t, protocol, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
-			till := n.connect(t, protocol, domain.NamespacePOS, signed(t, "till", domain.RoleStaff, "b1"), "")
+			screen := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
+			till := n.connect(t, protocol, domain.NamespacePOS, signed("till", domain.RoleStaff, "b1"), "")
 			sale := map[string]any{"kind": "sale", "status": "completed", "lines": []any{map[string]any{"productId": "p1", "quantity": 2}}}
 			if a := till.ask("command", map[string]any{"type": domain.CommandCreateTransaction, "branchId": "b1", "body": sale}); !a.OK {
 				t.Fatalf("sale: %+v", a)
@@ -193,7 +193,7 @@ func TestTrace_of_a_replay_is_its_own_and_links_to_what_it_replays(t *testing.T)
 	dir := t.TempDir()
 	n := openTracedShop(t, dir)
 	before := n.app.log.Head().String()
-	screen := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+	screen := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 	n.sellOverHTTP(t, "00-"+clientTrace+"-"+clientSpan+"-01")
 	n.untilAlert(t, screen)
 	n.stopAfter(screen)
@@ -206,7 +206,7 @@ func TestTrace_of_a_replay_is_its_own_and_links_to_what_it_replays(t *testing.T)
 	}
 
 	n = startNode(t, dir)
-	screen = n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), before)
+	screen = n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("boss", domain.RoleAdmin), before)
 	n.untilAlert(t, screen)
 	n.stopAfter(screen)
 	var replays []testSpan
@@ -242,7 +242,7 @@ func TestTrace_makes_no_span_of_what_is_not_sampled(t *testing.T) {
 				t.Setenv(key, value)
 			}
 			n := openTracedShop(t, t.TempDir())
-			screen := n.connect(t, telemetry.ProtocolSocketIO, domain.NamespaceAll, signed(t, "boss", domain.RoleAdmin), "")
+			screen := n.connect(t, telemetry.ProtocolSocketIO, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 			n.sellOverHTTP(t, tt.traceparent)
 			n.untilAlert(t, screen)
 			n.stopAfter(screen)

@@ -20,7 +20,7 @@ type office struct {
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	return &office{t, newClient(t, 8), signed(t, "root", domain.RoleAdmin)}
+	return &office{t, newClient(t, 8), signed("root", domain.RoleAdmin)}
 }
 
 // do asks for what has to succeed and decodes the answer.
@@ -98,7 +98,7 @@ func TestTransfer_is_where_the_answer_says(t *testing.T) {
 func TestTransfer_and_sync_over_a_socket(t *testing.T) {
 	n, o := startNode(t, t.TempDir()), newOffice(t)
 	o.shops(n, "b1", "b2")
-	c := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed(t, "mia", domain.RoleManager, "b1", "b2"), "")
+	c := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("mia", domain.RoleManager, "b1", "b2"), "")
 	ask := func(op, arg string) string {
 		t.Helper()
 		id := c.send(op, json.RawMessage(arg))
