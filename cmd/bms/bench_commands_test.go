@@ -34,7 +34,7 @@ func benchCommands(b *testing.B, clients, branches int) {
 	for i := range branches {
 		id := "b" + strconv.Itoa(i)
 		node.do(b, domain.CommandOpenBranch, id, domain.OpenBranch{BranchID: id, Name: id})
-		node.do(b, domain.CommandCreateProduct, id, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "p1", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40})
+		node.do(b, domain.CommandCreateProduct, id, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "p1", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40))})
 	}
 	token := signed("bench", domain.RoleAdmin)
 	var next atomic.Int64

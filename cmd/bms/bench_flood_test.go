@@ -141,7 +141,7 @@ func BenchmarkFlood(b *testing.B) {
 	node := startNode(b, b.TempDir())
 	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
-		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
+		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
 	})
 	conns := make([]*websocket.Conn, floodClients)
 	for i := range conns {

@@ -34,7 +34,7 @@ func rebuildBeside(b *testing.B, events int) {
 	}
 	node.do(b, domain.CommandOpenBranch, "till", domain.OpenBranch{BranchID: "till", Name: "Till"})
 	stock := int64(1 << 40)
-	node.do(b, domain.CommandCreateProduct, "till", domain.CreateProduct{ProductID: "p1", SKU: "p1", Name: "P", PriceMinor: 1, Currency: "EUR", Stock: stock})
+	node.do(b, domain.CommandCreateProduct, "till", domain.CreateProduct{ProductID: "p1", SKU: "p1", Name: "P", PriceMinor: 1, Currency: "EUR", Stock: new(stock)})
 	quiet := tradeBeside(b, node, 5*time.Second, nil)
 	var took, cpu time.Duration
 	var folded uint64

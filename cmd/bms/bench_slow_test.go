@@ -38,7 +38,7 @@ func slowReaders(b *testing.B, stuck int, load time.Duration) {
 	defer node.stop()
 	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
-		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40,
+		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
 	})
 	clients := startChild(b, "slow-readers", node.addr, strconv.Itoa(slowClients-1), strconv.Itoa(stuck))
 	clients.expect(b, "connected")

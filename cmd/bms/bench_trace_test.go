@@ -52,7 +52,7 @@ func BenchmarkTracingCommands(b *testing.B) {
 			}
 			n := startNode(b, b.TempDir())
 			n.commit(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "b1"})
-			n.commit(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: 1 << 40})
+			n.commit(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40))})
 			token := "Bearer " + signed("bench", domain.RoleAdmin)
 			var failed atomic.Int64
 			before := cpuTime(b)

@@ -209,7 +209,7 @@ func TestPlain_frames_are_envelopes_and_acks_to_the_byte(t *testing.T) {
 func TestPlain_a_client_goes_on_where_it_was_or_is_told_that_it_cannot(t *testing.T) {
 	n := startNode(t, t.TempDir(), "--connect-rate", "1000/1m")
 	n.commit(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
-	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: 1000})
+	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1000))})
 	token := signed("clerk", domain.RoleStaff, "b1")
 	first := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, token, "")
 	seen := n.sell(t, "b1")

@@ -126,7 +126,7 @@ func TestGate_lets_nobody_in_before_users_are_known(t *testing.T) {
 	node := startNode(t, t.TempDir())
 	node.do(t, domain.CommandSetUser, "", domain.SetUser{UserID: "u1", Role: domain.RoleStaff, Branches: []string{"b1"}})
 	head := node.app.log.Head()
-	app := &App{projections: node.app.projections, found: domain.Position{Epoch: head.Epoch, Seq: head.Seq + 1}} // never known
+	app := &App{cfg: node.app.cfg, refusals: node.app.refusals, projections: node.app.projections, found: domain.Position{Epoch: head.Epoch, Seq: head.Seq + 1}} // never known
 	gate := app.gate(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	status := func(path string) int {
 		w := httptest.NewRecorder()

@@ -169,7 +169,7 @@ func TestRights_a_new_branch_reaches_admins_at_once(t *testing.T) {
 		s := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 		opened := n.commit(t, domain.CommandOpenBranch, "b3", domain.OpenBranch{BranchID: "b3", Name: "New"}).Events[0].Pos.String()
 		s.want(opened)
-		created := n.commit(t, domain.CommandCreateProduct, "b3", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 1, Currency: "EUR", Stock: 5})
+		created := n.commit(t, domain.CommandCreateProduct, "b3", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 1, Currency: "EUR", Stock: new(int64(5))})
 		for i := range created.Events {
 			s.want(created.Events[i].Pos.String())
 		}

@@ -28,7 +28,7 @@ func overBoth(t *testing.T, test func(t *testing.T, n *testNode, protocol string
 			n := startNode(t, t.TempDir(), "--connect-rate", "1000/1m")
 			for _, b := range []string{"b1", "b2"} {
 				n.commit(t, domain.CommandOpenBranch, b, domain.OpenBranch{BranchID: b, Name: b})
-				n.commit(t, domain.CommandCreateProduct, b, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: 1000})
+				n.commit(t, domain.CommandCreateProduct, b, domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1000))})
 			}
 			test(t, n, protocol)
 		})

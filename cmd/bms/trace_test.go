@@ -23,7 +23,7 @@ func openTracedShop(t *testing.T, dir string) *testNode {
 	t.Helper()
 	n := startNode(t, dir)
 	n.commit(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "b1"})
-	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: 6, MinStock: 5})
+	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(6)), MinStock: 5})
 	return n
 }
 
