@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"bms/domain"
@@ -29,6 +30,30 @@ func (a *App) gate(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+// front is what the server serves, as it stands: what is opened replaces what
+// says that it is being opened.
+//
+// # Concurrency properties
+//
+// All methods are safe for concurrent use. A request is served by what stood
+// when it came.
+type front struct {
+	handler atomic.Pointer[http.Handler]
+	part    atomic.Pointer[string]
+}
+
+// ServeHTTP implements http.Handler. Set was called.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*f.handler.Load()).ServeHTTP(w, r)
+}
+
+func (f *front) set(h http.Handler) { f.handler.Store(&h) }
+
+// opening notes what is being done, for doing.
+func (f *front) opening(what string) { f.part.Store(&what) }
+
+func (f *front) doing() string { return *f.part.Load() }
 
 func tellsHealth(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == "/metrics"

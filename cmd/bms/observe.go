@@ -27,11 +27,25 @@ func (a *App) observeDeciders() actors.Observe {
 
 // observeProjections does the same for the read models.
 func (a *App) observeProjections() projections.Hooks {
-	h := projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed, Rebuilt: a.metrics.Rebuilt}
+	h := projections.Hooks{Folded: a.metrics.Folded, Alerted: a.metrics.Alerted, Failed: a.metrics.FoldFailed, Rebuilt: func(projection string, r projections.Rebuild) {
+		a.metrics.Rebuilt(projection, rebuildOutcome(r))
+	}}
 	if a.spans != nil {
 		h.Projected, h.Deriving = a.spans.Projected, a.spans.Deriving
 	}
 	return h
+}
+
+// rebuildOutcome is how a rebuild or a verification ended, for the metrics.
+func rebuildOutcome(r projections.Rebuild) string {
+	switch {
+	case r.State != projections.RebuildDone || r.Verification == nil:
+		return r.State
+	case r.Verification.Equal:
+		return "verified"
+	default:
+		return "differs"
+	}
 }
 
 // tracer makes the spans of events on their way to the sockets; nil for none.

@@ -62,6 +62,32 @@ func (a *App) openTelemetry(ctx context.Context) (err error) {
 	return nil
 }
 
+// openServer serves from here on: until all is open, that it is being opened.
+func (a *App) openServer(context.Context) error {
+	a.front.set(&httpapi.Opening{
+		Reason: a.front.doing, Metrics: a.metrics.Handler(), TrustedProxies: a.cfg.proxies, Refused: a.refusals.request,
+	})
+	a.server = httpapi.NewServer(httpapi.ServerConfig{
+		Handler: &a.front, TrustedProxies: a.cfg.proxies, Refused: a.refusals.request, Logger: a.logger,
+	})
+	a.served = make(chan struct{})
+	go func() {
+		defer close(a.served)
+		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			a.serveErr = fmt.Errorf("serve on %s: %w", a.listener.Addr(), err)
+		}
+	}()
+	a.closeWith(a.closeServer)
+	return nil
+}
+
+// closeServer may be called any number of times.
+func (a *App) closeServer() error {
+	err := a.server.Close()
+	<-a.served
+	return err
+}
+
 // openLog takes the data folder.
 func (a *App) openLog(ctx context.Context) (err error) {
 	a.log, err = eventlog.Open(ctx, eventlog.Config{
@@ -167,7 +193,7 @@ func (a *App) openSockets(context.Context) (err error) {
 	return nil
 }
 
-// openHTTP puts everything that is served behind one server.
+// openHTTP puts everything that is served behind the server.
 func (a *App) openHTTP(context.Context) error {
 	api, err := httpapi.New(httpapi.Config{
 		Commands: a.commands.do, Identify: a.identify, Read: a.projections, Log: a.log, Sockets: a.sockets.hub,
@@ -183,10 +209,8 @@ func (a *App) openHTTP(context.Context) error {
 	mux := http.NewServeMux()
 	a.sockets.mount(mux)
 	mux.Handle("/", api)
-	a.server = httpapi.NewServer(httpapi.ServerConfig{
-		Handler: failingHandler(a.gate(mux)), TrustedProxies: a.cfg.proxies, Refused: a.refusals.request, Logger: a.logger,
-	})
-	a.closeWith(a.server.Close)
+	a.front.set(failingHandler(a.gate(mux)))
+	a.closeWith(a.closeServer) // first of all, though it was opened early
 	return nil
 }
 

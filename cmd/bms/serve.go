@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -60,6 +59,9 @@ type App struct {
 	spans       *telemetry.Spans // nil: none
 	listener    net.Listener
 	server      *http.Server
+	front       front           // what the server serves
+	served      chan struct{}   // closed when it has ended
+	serveErr    error           // of the server, once served is closed
 	signingKey  []byte          // HS256; nil without one
 	draining    atomic.Bool     // not ready any more
 	found       domain.Position // the log's head when it was opened
@@ -95,13 +97,26 @@ func newApp(cfg *serveConfig, logger *slog.Logger) *App {
 	return &App{cfg: cfg, logger: logger, now: time.Now}
 }
 
-// open takes port and data folder and builds the node on them. Nothing runs
-// before Run. The error is one line that names the flag; nothing is open then.
+// open takes port and data folder and builds the node on them. Meanwhile it
+// answers that it lives and isn't ready; nothing else runs before Run. The error
+// is one line that names the flag; nothing is open then.
 func (a *App) open(ctx context.Context) error {
-	for _, open := range []func(context.Context) error{
-		a.listen, a.openTelemetry, a.openLog, a.openAuth, a.openProjections, a.openDeciders, a.openSockets, a.openHTTP,
+	for _, part := range []struct {
+		what string
+		open func(context.Context) error
+	}{
+		{"the port", a.listen},
+		{"telemetry", a.openTelemetry},
+		{"the server", a.openServer},
+		{"the log", a.openLog},
+		{"keys", a.openAuth},
+		{"read models", a.openProjections},
+		{"the write path", a.openDeciders},
+		{"sockets", a.openSockets},
+		{"the API", a.openHTTP},
 	} {
-		if err := open(ctx); err != nil {
+		a.front.opening("opening " + part.what)
+		if err := part.open(ctx); err != nil {
 			return errors.Join(err, a.Close())
 		}
 	}
@@ -120,10 +135,8 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.bus.Run(work) })
 	g.Go(func() error { return a.sockets.run(work) })
 	g.Go(func() error {
-		if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve on %s: %w", a.listener.Addr(), err)
-		}
-		return nil
+		<-a.served
+		return a.serveErr
 	})
 	if a.cfg.demo {
 		demo := demo{do: a.bus.Do, logger: a.logger, now: a.now, run: uuid.NewString()}

@@ -32,8 +32,10 @@ type WSStatus struct {
 
 // healthz says that the process answers, and nothing more.
 func (a *api) healthz(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, Health{Status: "alive"})
+	return writeJSON(w, http.StatusOK, Health{Status: alive})
 }
+
+const alive = "alive"
 
 // readyz says whether this node should get traffic, with the reasons if not.
 func (a *api) readyz(w http.ResponseWriter, _ *http.Request) error {
@@ -41,6 +43,10 @@ func (a *api) readyz(w http.ResponseWriter, _ *http.Request) error {
 	if len(reasons) == 0 {
 		return writeJSON(w, http.StatusOK, Health{Status: "ready"})
 	}
+	return notReady(reasons...)
+}
+
+func notReady(reasons ...string) *domain.Rejection {
 	r := domain.Reject(codeNotReady, "this node should get no traffic now, see reasons")
 	r.Details = map[string]any{"reasons": reasons}
 	return r

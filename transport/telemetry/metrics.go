@@ -11,7 +11,6 @@ import (
 
 	"bms/actors"
 	"bms/domain"
-	"bms/projections"
 )
 
 // Metrics is the metric set of a node.
@@ -261,14 +260,7 @@ func (m *Metrics) FoldFailed(projection string, _ error) {
 }
 
 // Rebuilt counts a rebuild or a verification that has ended.
-func (m *Metrics) Rebuilt(projection string, r projections.Rebuild) {
-	outcome := r.State
-	if r.State == projections.RebuildDone && r.Verification != nil {
-		outcome = "verified"
-		if !r.Verification.Equal {
-			outcome = "differs"
-		}
-	}
+func (m *Metrics) Rebuilt(projection, outcome string) {
 	m.rebuilds.WithLabelValues(m.projections.value(projection), m.outcomes.value(outcome)).Inc()
 }
 
