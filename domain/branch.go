@@ -12,7 +12,7 @@ const (
 // transfers (those it has sent and those sent to it) and devices.
 //
 // It can be kept and loaded row by row, one per product, transaction, transfer
-// and device: see Touched, TouchedTransfer, TouchedDevice and Reindex.
+// and device: see Touched and Reindex.
 type Branch struct {
 	ID           string                       `json:"branchId"`
 	Name         string                       `json:"name"`
@@ -219,77 +219,45 @@ func (b *Branch) Evolve(e *Event) error {
 	return nil
 }
 
-// Touched names the rows of products and of a transaction that an event of a
-// branch's stream changes. An event may change neither, but the branch's own
-// row, or one of TouchedTransfer's or TouchedDevice's. One whose payload can't
-// be decoded touches nothing; Evolve says why.
-func Touched(e *Event) (products []string, transaction string) {
+// Rows names the rows of a branch's state that an event changes beside the
+// branch's own: at most one of each kind, empty for none.
+type Rows struct {
+	Product, Transaction, Transfer, Device string
+}
+
+// Touched names the rows that an event of a branch's stream changes. One whose
+// payload can't be decoded touches none; Evolve says why.
+func Touched(e *Event) Rows {
 	payload, err := e.Payload()
 	if err != nil {
-		return nil, ""
+		return Rows{}
 	}
 	switch p := payload.(type) {
 	case ProductUpdated:
-		return []string{p.ProductID}, ""
+		return Rows{Product: p.ProductID}
 	case InventoryUpdated:
-		return []string{p.ProductID}, ""
+		return Rows{Product: p.ProductID}
 	case TransactionCreated:
-		return nil, p.TransactionID
+		return Rows{Transaction: p.TransactionID}
 	case TransactionStatusChanged:
-		return nil, p.TransactionID
-	default:
-		return nil, ""
-	}
-}
-
-// TouchedTransfer names the row of the transfer that an event of a branch's
-// stream changes, empty for none.
-func TouchedTransfer(e *Event) string {
-	switch e.Type {
-	case TypeTransferDispatched, TypeTransferAnnounced, TypeTransferRefused, TypeTransferReceived, TypeTransferWithdrawn, TypeTransferReturned:
-	default:
-		return ""
-	}
-	payload, err := e.Payload()
-	if err != nil {
-		return ""
-	}
-	switch p := payload.(type) {
+		return Rows{Transaction: p.TransactionID}
 	case TransferDispatched:
-		return p.TransferID
+		return Rows{Transfer: p.TransferID}
 	case TransferAnnounced:
-		return p.TransferID
+		return Rows{Transfer: p.TransferID}
 	case TransferRefused:
-		return p.TransferID
+		return Rows{Transfer: p.TransferID}
 	case TransferReceived:
-		return p.TransferID
+		return Rows{Transfer: p.TransferID}
 	case TransferWithdrawn:
-		return p.TransferID
+		return Rows{Transfer: p.TransferID}
 	case TransferReturned:
-		return p.TransferID
-	default:
-		return ""
-	}
-}
-
-// TouchedDevice names the row of the device that an event of a branch's stream
-// changes, empty for none.
-func TouchedDevice(e *Event) string {
-	switch e.Type {
-	case TypeSyncHandled, TypeSyncStatus:
-	default:
-		return ""
-	}
-	payload, err := e.Payload()
-	if err != nil {
-		return ""
-	}
-	switch p := payload.(type) {
+		return Rows{Transfer: p.TransferID}
 	case SyncHandled:
-		return p.DeviceID
+		return Rows{Device: p.DeviceID}
 	case SyncStatus:
-		return p.DeviceID
+		return Rows{Device: p.DeviceID}
 	default:
-		return ""
+		return Rows{}
 	}
 }

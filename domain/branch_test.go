@@ -2,7 +2,6 @@ package domain
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -167,25 +166,23 @@ func evolve(t *testing.T, b *Branch, p Payload) {
 
 func Test_rows_that_events_touch(t *testing.T) {
 	for eventType, e := range samples() {
-		products, transaction := Touched(e)
-		got := fmt.Sprint(products, transaction, " ", TouchedTransfer(e), " ", TouchedDevice(e))
-		want := "[]  "
+		got, want := Touched(e), Rows{}
 		switch eventType {
 		case TypeInventoryUpdated, TypeProductUpdated:
-			want = "[tea]  "
+			want.Product = "tea"
 		case TypeTransactionCreated, TypeTransactionStatusChanged:
-			want = "[]t1  "
+			want.Transaction = "t1"
 		case TypeSyncStatus, TypeSyncHandled:
-			want = "[]  till-1"
+			want.Device = "till-1"
 		case TypeTransferDispatched, TypeTransferAnnounced, TypeTransferRefused, TypeTransferReceived, TypeTransferWithdrawn, TypeTransferReturned:
-			want = "[] x "
+			want.Transfer = "x"
 		}
 		if got != want {
-			t.Errorf("%s touches %q, want %q", eventType, got, want)
+			t.Errorf("%s touches %+v, want %+v", eventType, got, want)
 		}
 		broken := &Event{Type: eventType, Version: 1, Data: []byte(`[]`)}
-		if products, transaction := Touched(broken); products != nil || transaction != "" || TouchedTransfer(broken) != "" || TouchedDevice(broken) != "" {
-			t.Errorf("%s that can't be read touches %v %q", eventType, products, transaction)
+		if rows := Touched(broken); rows != (Rows{}) {
+			t.Errorf("%s that can't be read touches %+v, want none", eventType, rows)
 		}
 	}
 }

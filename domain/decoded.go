@@ -18,3 +18,12 @@ func (c *Commit) DecodePayloads() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Decoded returns a copy of the event that keeps its payload, for who asks for it
+// more than once. The error is that of Payload.
+func (e *Event) Decoded() (Event, error) {
+	copied := *e
+	var err error
+	copied.payload, err = e.Payload()
+	return copied, err
+}

@@ -369,25 +369,23 @@ type rowStore struct {
 // evolve loads only the rows that an event touches, folds it in and stores
 // them again.
 func (s *rowStore) evolve(t *rapid.T, e *Event) {
-	products, transaction := Touched(e)
+	rows := Touched(e)
 	b := s.branch(t)
-	for _, id := range products {
-		if raw, ok := s.products[id]; ok {
-			b.Products[id] = fromJSON[ProductState](t, raw)
-		}
+	if raw, ok := s.products[rows.Product]; ok {
+		b.Products[rows.Product] = fromJSON[ProductState](t, raw)
 	}
-	if raw, ok := s.transactions[transaction]; ok {
-		b.Transactions[transaction] = fromJSON[TransactionState](t, raw)
+	if raw, ok := s.transactions[rows.Transaction]; ok {
+		b.Transactions[rows.Transaction] = fromJSON[TransactionState](t, raw)
 	}
-	if raw, ok := s.transfers[TouchedTransfer(e)]; ok {
-		b.Transfers[TouchedTransfer(e)] = fromJSON[TransferState](t, raw)
+	if raw, ok := s.transfers[rows.Transfer]; ok {
+		b.Transfers[rows.Transfer] = fromJSON[TransferState](t, raw)
 	}
-	if raw, ok := s.devices[TouchedDevice(e)]; ok {
-		b.Devices[TouchedDevice(e)] = fromJSON[DeviceState](t, raw)
+	if raw, ok := s.devices[rows.Device]; ok {
+		b.Devices[rows.Device] = fromJSON[DeviceState](t, raw)
 	}
 	b.Reindex()
 	if err := b.Evolve(e); err != nil {
-		t.Fatalf("on rows %v %q: %v", products, transaction, err)
+		t.Fatalf("on rows %+v: %v", rows, err)
 	}
 	for id, p := range b.Products {
 		s.products[id] = mustMarshal(t, p)

@@ -75,23 +75,24 @@ func (b *branches) commit(c *domain.Commit) error {
 		return fmt.Errorf("commit %s is version %d of %s, want %d", c.Position, c.Version, c.Stream, part.version+1)
 	}
 	for i := range c.Events {
-		e := &c.Events[i]
-		products, tx := domain.Touched(e)
-		for _, product := range products {
-			if err := need(b, part, part.Products, kindProduct, product); err != nil {
-				return err
-			}
-		}
-		if err := need(b, part, part.Transactions, kindTransaction, tx); err != nil {
+		e, err := c.Events[i].Decoded()
+		if err != nil {
 			return err
 		}
-		if err := need(b, part, part.Transfers, kindTransfer, domain.TouchedTransfer(e)); err != nil {
+		rows := domain.Touched(&e)
+		if err := need(b, part, part.Products, kindProduct, rows.Product); err != nil {
 			return err
 		}
-		if err := need(b, part, part.Devices, kindDevice, domain.TouchedDevice(e)); err != nil {
+		if err := need(b, part, part.Transactions, kindTransaction, rows.Transaction); err != nil {
 			return err
 		}
-		if err := part.Evolve(e); err != nil {
+		if err := need(b, part, part.Transfers, kindTransfer, rows.Transfer); err != nil {
+			return err
+		}
+		if err := need(b, part, part.Devices, kindDevice, rows.Device); err != nil {
+			return err
+		}
+		if err := part.Evolve(&e); err != nil {
 			return err
 		}
 	}

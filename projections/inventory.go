@@ -47,8 +47,7 @@ CREATE TABLE ledger (
 // productKeys adds the products that a commit is about.
 func productKeys(c *domain.Commit, add func(string)) {
 	for i := range c.Events {
-		products, _ := domain.Touched(&c.Events[i])
-		for _, p := range products {
+		if p := domain.Touched(&c.Events[i]).Product; p != "" {
 			add("product/" + c.Events[i].BranchID + "/" + p)
 		}
 	}
@@ -57,7 +56,7 @@ func productKeys(c *domain.Commit, add func(string)) {
 // transactionKeys adds the transactions that a commit is about.
 func transactionKeys(c *domain.Commit, add func(string)) {
 	for i := range c.Events {
-		if _, tx := domain.Touched(&c.Events[i]); tx != "" {
+		if tx := domain.Touched(&c.Events[i]).Transaction; tx != "" {
 			add("transaction/" + c.Events[i].BranchID + "/" + tx)
 		}
 	}

@@ -36,7 +36,7 @@ CREATE INDEX pending_pos ON pending (pos, command);
 		wants: bySystem,
 		keys: func(c *domain.Commit, add func(string)) { // two branches' streams make one row
 			for i := range c.Events {
-				if id := domain.TouchedTransfer(&c.Events[i]); id != "" {
+				if id := domain.Touched(&c.Events[i]).Transfer; id != "" {
 					add("transfer/" + id)
 				}
 			}
