@@ -56,37 +56,6 @@ type DecidersConfig struct {
 	Observe Observe
 }
 
-// Observe holds hooks for metrics. They are called on the goroutines of the
-// actors, must not block, and may be nil.
-type Observe struct {
-	// Appended is called once per append with the number of commits in it.
-	Appended func(commits int, took time.Duration, err error)
-	// Durable is called once per commit that has become durable; took counts
-	// from Submit.
-	Durable func(commit *domain.Commit, took time.Duration)
-	// Decided is called once per decision on a command that has metadata, as
-	// those of a trace have; a command may be decided anew.
-	Decided func(Decided)
-	// Answered is called once per answer. The outcome is "accepted", a
-	// rejection's code, or "fault"; took counts from Submit.
-	Answered func(cmd *domain.Command, outcome string, took time.Duration)
-	// Loaded is called once per load of a stream's state.
-	Loaded func(took time.Duration, err error)
-}
-
-// Decided is a decision on a command.
-type Decided struct {
-	Command *domain.Command
-	Stream  string
-	// Submitted is when it was submitted; From and To are when deciding began
-	// and ended.
-	Submitted, From, To time.Time
-	// Commit is what was decided, yet to be appended. It is nil for a
-	// rejection, or a fault.
-	Commit    *domain.Commit
-	Rejection *domain.Rejection
-}
-
 // Deciders owns the actors that decide on streams, one per stream that is in
 // use: it starts one with the first command, is the only one who stops it when
 // it has been idle, and bounds what waits for it.
@@ -153,6 +122,7 @@ func NewDeciders(cfg DecidersConfig) (*Deciders, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Observe = cfg.Observe.fenced(cfg.Logger)
 	d := &Deciders{
 		cfg: cfg, newState: domain.NewState,
 		closing: make(chan struct{}), drained: make(chan struct{}), swept: make(chan struct{}),

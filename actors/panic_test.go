@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"bms/domain"
 )
@@ -153,4 +154,51 @@ func Test_a_reply_that_panics_harms_no_other(t *testing.T) {
 			t.Errorf("queued %d, want 0", got)
 		}
 	})
+}
+
+// A hook that panics must not come between a state and its version: the sale
+// would be decided anew on a state that has it already.
+func Test_a_hook_that_panics_changes_nothing(t *testing.T) {
+	for name, hook := range map[string]func(once func()) Observe{
+		"decided":  func(once func()) Observe { return Observe{Decided: func(Decided) { once() }} },
+		"durable":  func(once func()) Observe { return Observe{Durable: func(*domain.Commit, time.Duration) { once() }} },
+		"appended": func(once func()) Observe { return Observe{Appended: func(int, time.Duration, error) { once() }} },
+		"loaded":   func(once func()) Observe { return Observe{Loaded: func(time.Duration, error) { once() }} },
+		"answered": func(once func()) Observe {
+			return Observe{Answered: func(*domain.Command, string, time.Duration) { once() }}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := newFaultyLog()
+				stocked(t, startDeciders(t, log, nil), 10)
+				panics := 0
+				d := startDeciders(t, log, func(c *DecidersConfig) {
+					c.Observe = hook(func() {
+						if panics++; panics == 1 {
+							panic("hook's mistake")
+						}
+					})
+				})
+				for i := range 3 {
+					sale := sell(2)
+					sale.Metadata = map[string]string{"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
+					commit := mustDo(t, d, sale)
+					payload, err := commit.Events[1].Payload()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if want := int64(8 - 2*i); payload.(domain.InventoryUpdated).Stock != want {
+						t.Errorf("sale %d leaves a stock of %d, want %d", i+1, payload.(domain.InventoryUpdated).Stock, want)
+					}
+				}
+				if got := stockOf(t, log, "b1"); got != 4 {
+					t.Errorf("stock %d, want 4", got)
+				}
+				if got := log.Version("branch/b1"); got != 5 || panics == 0 {
+					t.Errorf("%d commits and %d calls of the hook, want 5 and some", got, panics)
+				}
+			})
+		})
+	}
 }

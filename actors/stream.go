@@ -268,10 +268,10 @@ func (s *stream) decide(p *pending) bool {
 	}
 	decision, no := s.state.Decide(p.cmd)
 	if no != nil {
-		s.deciding = nil
 		if traced {
 			s.decided(p, began, nil, no)
 		}
+		s.deciding = nil
 		return s.reject(p, no)
 	}
 	commit, err := domain.NewCommit(s.name, s.version+1, p.cmd, decision)
@@ -286,14 +286,16 @@ func (s *stream) decide(p *pending) bool {
 			return false
 		}
 	}
-	s.deciding = nil
 	if traced {
 		s.decided(p, began, commit, nil)
 	}
+	// State and version are one: until both are of this commit, a panic
+	// forgets them.
 	s.version++
 	p.commit = commit
 	s.group = append(s.group, p)
 	s.commits = append(s.commits, commit)
+	s.deciding = nil
 	return true
 }
 
