@@ -46,6 +46,7 @@ type sockets struct {
 	sessions     *sessions.Store
 	admission    *admission
 	refusals     *refusals
+	watch        *feedWatch
 	log          *eventlog.Log
 	verifier     *auth.Verifier
 	projections  *projections.Set
@@ -84,6 +85,9 @@ func newSockets(a *App) (*sockets, error) {
 	}))
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
+	}
+	s.watch = &feedWatch{
+		log: func() uint64 { return s.log.Head().Seq }, feed: func() uint64 { return s.hub.Head().Seq }, now: s.now,
 	}
 	if s.server, err = s.newSocketIO(a); err == nil {
 		s.plainServer, err = s.newPlain(a)
@@ -181,7 +185,7 @@ func (s *sockets) run(ctx context.Context) error {
 }
 
 // tell posts the statistics to admins once a second, and notes how far behind
-// each connection is.
+// each connection and the feed are.
 func (s *sockets) tell(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -192,6 +196,7 @@ func (s *sockets) tell(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		s.watch.look()
 		s.hub.Lags(s.metrics.Lag)
 		stats := s.hub.Stats()
 		events := stats.Events - before
@@ -215,5 +220,5 @@ func (s *sockets) unready() []string {
 	if err := s.hub.Frozen(); err != nil {
 		return []string{"the feed stands still: " + err.Error()}
 	}
-	return nil
+	return s.watch.unready()
 }
