@@ -35,7 +35,7 @@ var house = map[string][]string{
 	"transport/sessions":              {"domain", "actors"},
 	"transport/socketio":              {"transport/wsframe"},                       // knows nothing of BMS
 	"transport/socketio/suiteserver":  {"transport/socketio", "transport/wsframe"}, // for the public protocol suites
-	"transport/telemetry":             {"domain", "actors"},
+	"transport/telemetry":             {"domain", "actors", "projections"},
 	"transport/wsframe":               {}, // the half-floor under the socket transports
 	"cmd/bms": {
 		"cmd/bms/bench", "domain", "domain/audit", "actors", "projections", "transport/auth", "transport/commandbus", "transport/eventlog",
