@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -141,32 +142,68 @@ func NewDeciders(cfg DecidersConfig) (*Deciders, error) {
 // has taken or will take effect), anything else for a fault.
 //
 // A command whose Keyed is true takes effect at most once whenever and however
-// often it is submitted; an equal one gets the commit of the first. The ids of
-// other commands have to be fresh.
+// often it is submitted; an equal one gets the commit of the first, also when
+// the user has lost the right to it. The ids of other commands have to be fresh.
 func (d *Deciders) Submit(cmd domain.Command, reply func(*domain.Commit, error)) {
 	p := &pending{cmd: cmd, reply: reply, since: d.cfg.Now()}
 	// Decide judges the rights too; who has none must not be able to start
-	// actors.
-	if no := domain.MayCommand(cmd.Identity, cmd.Type, cmd.BranchID); no != nil {
-		p.answer(d, nil, no)
+	// actors. But what he did when he had them has the same answer for ever.
+	forbidden := domain.MayCommand(cmd.Identity, cmd.Type, cmd.BranchID)
+	if forbidden != nil && !cmd.Keyed {
+		p.answer(d, nil, forbidden)
 		return
 	}
 	stream, err := domain.StreamOf(cmd)
-	if err != nil {
+	switch {
+	case err != nil && forbidden != nil:
+		p.answer(d, nil, forbidden)
+		return
+	case err != nil:
 		p.answer(d, nil, err)
 		return
 	}
-	e, no := d.admit(stream)
+	e, no := d.admit(stream, forbidden == nil)
 	if no != nil {
 		p.answer(d, nil, no)
 		return
 	}
-	p.entry = e
+	p.admitted, p.entry = true, e
+	if e == nil {
+		go d.repeat(p, forbidden)
+		return
+	}
 	e.ref.Send(p)
 }
 
-// admit counts a command in and returns the running actor of its stream.
-func (d *Deciders) admit(name string) (*entry, *domain.Rejection) {
+// repeat answers a command whose user has no right to it (any more) and whose
+// stream has no actor, which the first one may be on its way through.
+func (d *Deciders) repeat(p *pending, forbidden *domain.Rejection) {
+	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.AppendTimeout)
+	defer cancel()
+	defer func() {
+		if reason := recover(); reason != nil {
+			d.cfg.Logger.Error("look-up of a command panicked", "reason", reason, "stack", string(debug.Stack()))
+			p.answer(d, nil, fmt.Errorf("look up a command: panic: %v", reason))
+		}
+	}()
+	commit, err := d.cfg.Log.FindCommand(ctx, p.cmd.Identity.UserID, p.cmd.ID)
+	switch {
+	case errors.Is(err, domain.ErrNotFound):
+		p.answer(d, nil, forbidden)
+	case unavailable(err):
+		p.answer(d, nil, logUnavailable("the log cannot be read now; nothing was done, ask again"))
+	case err != nil:
+		p.answer(d, nil, fmt.Errorf("look up a command: %w", err))
+	case commit.Fingerprint != p.cmd.Fingerprint:
+		p.answer(d, nil, mismatch(p.cmd))
+	default:
+		p.answer(d, commit, nil)
+	}
+}
+
+// admit counts a command in and returns the running actor of its stream,
+// starting it if it may; nil if it may not.
+func (d *Deciders) admit(name string, start bool) (*entry, *domain.Rejection) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -176,13 +213,16 @@ func (d *Deciders) admit(name string) (*entry, *domain.Rejection) {
 		return nil, busy("the server has %d commands waiting; ask again later", d.queued)
 	}
 	e := d.streams[name]
-	if e == nil {
+	switch {
+	case e == nil && !start:
+		d.queued++
+		return nil, nil
+	case e == nil:
 		s := &stream{deciders: d, name: name}
 		s.self = d.cfg.System.Spawn("stream", name, 64, s)
 		e = &entry{ref: s.self}
 		d.streams[name] = e
-	}
-	if e.commands >= d.cfg.QueuePerStream {
+	case e.commands >= d.cfg.QueuePerStream:
 		return nil, busy("%s has %d commands waiting; ask again later", name, e.commands)
 	}
 	e.commands++
@@ -191,11 +231,13 @@ func (d *Deciders) admit(name string) (*entry, *domain.Rejection) {
 	return e, nil
 }
 
-// discharge counts an answered command out.
+// discharge counts an answered command out. e is nil for one without an actor.
 func (d *Deciders) discharge(e *entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e.commands--
+	if e != nil {
+		e.commands--
+	}
 	d.queued--
 	if d.closed && d.queued == 0 {
 		close(d.drained)

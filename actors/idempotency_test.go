@@ -185,3 +185,61 @@ func Test_a_command_is_not_rejected_because_of_its_own_effect(t *testing.T) {
 		}
 	})
 }
+
+func Test_who_has_lost_the_right_gets_the_same_answer_and_no_other(t *testing.T) {
+	for name, running := range map[string]bool{"the_actor_runs": true, "it_does_not": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := newFaultyLog()
+				d := startDeciders(t, log, nil)
+				stocked(t, d, 5)
+				fired := func(cmd domain.Command) domain.Command {
+					cmd.Identity.Branches = nil
+					return cmd
+				}
+				// The actor answers a repeat of what is on its way.
+				release := log.hold()
+				sale := keyed(sell(1), "key")
+				answer, repeat := submit(d, sale), submit(d, fired(sale))
+				synctest.Wait()
+				release()
+				first := <-answer
+				if again := <-repeat; first.err != nil || again.err != nil || again.commit != first.commit {
+					t.Fatalf("answers %v and %v, want the same commit", first, again)
+				}
+				if !running {
+					d = startDeciders(t, log, nil)
+				}
+				if again := mustDo(t, d, fired(sale)); again != first.commit {
+					t.Errorf("answer %v, want that of the first, %v", again, first.commit)
+				}
+				for _, tt := range []struct {
+					change func(*domain.Command)
+					want   string
+				}{
+					{func(c *domain.Command) { c.ID = "fresh" }, domain.CodeBranchForbidden},
+					{func(c *domain.Command) { c.Identity.UserID = "other" }, domain.CodeBranchForbidden},
+					{func(c *domain.Command) { c.Keyed = false }, domain.CodeBranchForbidden},
+					{func(c *domain.Command) { c.Fingerprint = "another body" }, domain.CodeIdempotencyMismatch},
+				} {
+					cmd := fired(sale)
+					tt.change(&cmd)
+					_, err := do(d, cmd)
+					wantCode(t, err, tt.want)
+				}
+				log.onFind(func(context.Context, string) error { return domain.ErrLogUnavailable })
+				_, err := do(d, fired(sale))
+				wantCode(t, err, domain.CodeLogUnavailable)
+				log.onFind(func(context.Context, string) error { panic("the log's mistake") })
+				_, err = do(d, fired(sale))
+				wantCode(t, err, "fault")
+				if got, want := d.Streams(), map[bool]int{true: 1}[running]; got != want {
+					t.Errorf("%d actors, want %d: who has no rights starts none", got, want)
+				}
+				if got := d.Queued(); got != 0 {
+					t.Errorf("%d commands queued, want 0", got)
+				}
+			})
+		})
+	}
+}

@@ -59,9 +59,10 @@ type commandKey struct{ user, id string }
 type pending struct {
 	cmd   domain.Command
 	reply func(*domain.Commit, error)
-	entry *entry
+	entry *entry // of its actor; nil for one that goes to none
 	since time.Time
 
+	admitted bool   // counted in
 	looked   bool   // its id is not in the log, or need not be looked up
 	lookedAt uint64 // stream.loads when it was looked up
 	answered bool
@@ -87,7 +88,7 @@ func (p *pending) answer(d *Deciders, commit *domain.Commit, err error) {
 	if d.cfg.Observe.Answered != nil {
 		d.cfg.Observe.Answered(&p.cmd, outcome(err), d.cfg.Now().Sub(p.since))
 	}
-	if p.entry != nil {
+	if p.admitted {
 		d.discharge(p.entry) // first, so that who has the answer has the room
 	}
 	defer func() {
