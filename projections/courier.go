@@ -1,11 +1,13 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +45,9 @@ type courier struct {
 	// failed are those that could not be given; each is tried again when it
 	// is due.
 	failed map[string]failure
+	// resume is where the last round gave up, the zero key if it did not: the
+	// next one tries what comes behind it.
+	resume errandKey
 }
 
 type failure struct {
@@ -61,6 +66,10 @@ type errand struct {
 type errandKey struct {
 	pos     int64 // of the cause
 	command string
+}
+
+func (k errandKey) after(other errandKey) bool {
+	return cmp.Or(cmp.Compare(k.pos, other.pos), strings.Compare(k.command, other.command)) > 0
 }
 
 func newCourier(c Config, transfers *runner) *courier {
@@ -109,6 +118,11 @@ func (c *courier) run(ctx context.Context) {
 			backoff = min(2*backoff, maxBackoff)
 			continue
 		}
+		if c.resume != (errandKey{}) {
+			retry.Reset(backoff)
+			backoff = min(2*backoff, maxBackoff)
+			continue
+		}
 		backoff = minBackoff
 		if due := c.due(); !due.IsZero() {
 			retry.Reset(max(due.Sub(c.config.Now()), minBackoff))
@@ -126,13 +140,17 @@ func (c *courier) due() (first time.Time) {
 	return first
 }
 
-// round gives all that is pending and due. It gives up for now at a page of
-// which nothing could be given: then it is not the commands that are to blame.
+// round gives all that is pending and due. It gives up for now after as many
+// tries as a page has without one that went well: then it may not be the commands
+// that are to blame. The next round begins behind them, so that they hold up no
+// others if it is.
 func (c *courier) round(ctx context.Context) error {
 	if c.again.Swap(false) {
 		c.through = errandKey{}
 	}
 	now, seen, all := c.config.Now(), map[string]bool{}, true
+	resume, failures := c.resume, 0
+	c.resume = errandKey{}
 	for at := c.through; ; {
 		if !c.transfers.progress.isLive() {
 			return nil // it wakes us when it is
@@ -149,7 +167,7 @@ func (c *courier) round(ctx context.Context) error {
 		for i := range page {
 			e := &page[i]
 			seen[e.command] = true
-			if !c.settled[e.command] && !c.failed[e.command].due.After(now) {
+			if !c.settled[e.command] && !c.failed[e.command].due.After(now) && e.after(resume) {
 				todo = append(todo, e)
 			}
 		}
@@ -163,7 +181,11 @@ func (c *courier) round(ctx context.Context) error {
 				delete(c.settled, page[i].command)
 			}
 		}
-		if given == 0 && len(page) == courierPage && len(c.failed) > 0 {
+		if failures += len(todo) - given; given > 0 {
+			failures = 0
+		}
+		if failures >= courierPage {
+			c.resume = at
 			return nil
 		}
 	}

@@ -313,6 +313,36 @@ func TestACommandThatIsAlwaysRefusedHoldsUpNoOther(t *testing.T) {
 	})
 }
 
+// More commands than a page has that are always refused, before all others, hold
+// up no other either.
+func TestPagesOfRefusedCommandsHoldUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		desk := newDesk(t)
+		desk.stocked("b0", "b1", "b2")
+		refused := map[string]bool{}
+		for range 2*courierPage + 10 {
+			refused["transfer/"+desk.send("b0", "b2", domain.TransferLine{ProductID: "p1", Quantity: 1})+"/announce"] = true
+		}
+		desk.refuse = func(c domain.Command) error {
+			if refused[c.ID] {
+				return domain.Reject(domain.CodeIdempotencyMismatch, "broken by the test")
+			}
+			return nil
+		}
+		for range 10 {
+			desk.send("b0", "b1", domain.TransferLine{ProductID: "p1", Quantity: 1})
+		}
+		r := run(t, desk.config(t.TempDir()))
+		r.deliveredBut(desk.log, int64(len(refused)))
+		desk.mu.Lock()
+		desk.refuse = nil
+		desk.mu.Unlock()
+		r.delivered(desk.log)
+		desk.followed()
+		r.close()
+	})
+}
+
 func TestTwoNodesGiveWhatTransfersEntailOnce(t *testing.T) {
 	desk := newDesk(t)
 	desk.stocked("b0", "b1", "b2")
