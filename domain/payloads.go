@@ -129,7 +129,8 @@ type BranchUpdated struct {
 }
 
 // UserUpdated carries the user after the change. Branches is sorted, without
-// duplicates. Changes names the fields that differ, all of them for "created".
+// duplicates; LeftBranches, too, are those he had before and has no more, whose
+// managers are told by this event for the last time. Changes names the fields that differ, all of them for "created".
 type UserUpdated struct {
 	UserID   string   `json:"userId"`
 	Action   string   `json:"action"`
@@ -138,6 +139,8 @@ type UserUpdated struct {
 	Disabled bool     `json:"disabled"`
 	Name     string   `json:"name,omitempty"`
 	Changes  []string `json:"changes"`
+
+	LeftBranches []string `json:"leftBranches,omitempty"`
 }
 
 // SyncStatus tells how far an offline batch of a device has been applied. Of

@@ -40,7 +40,7 @@ const (
 	everyone       // who is in one of its rooms
 	ofBranch       // whose branch the event's is
 	oneself        // the user whom it is about
-	ownStaff       // oneself, and whoever has one of that user's branches
+	ownStaff       // oneself, and whoever has one of that user's branches, before the change or after
 )
 
 // commands is the table of who may do what. An admin may do all that is not
@@ -114,7 +114,8 @@ func MaySee(id Identity, namespace string, e *Event) bool {
 		return id.OfBranch(e.BranchID)
 	case oneself, ownStaff:
 		p, ok := payloadOf[UserUpdated](e)
-		return ok && (p.UserID == id.UserID || s == ownStaff && slices.ContainsFunc(p.Branches, id.OfBranch))
+		return ok && (p.UserID == id.UserID || s == ownStaff &&
+			(slices.ContainsFunc(p.Branches, id.OfBranch) || slices.ContainsFunc(p.LeftBranches, id.OfBranch)))
 	default:
 		return false
 	}

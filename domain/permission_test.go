@@ -38,6 +38,7 @@ func Test_who_sees_what(t *testing.T) {
 		user:updated                 a     a       aA    -
 		user:updated/colleague       -     a       aA    -
 		user:updated/stranger        -     -       aA    -
+		user:updated/leaver          -     a       aA    -
 		user:updated/branchless      -     -       aA    -
 		transfer:dispatched          -     -       -     -
 		transfer:dispatched/b2       -     -       -     -
@@ -59,6 +60,7 @@ func Test_who_sees_what(t *testing.T) {
 	events := map[string]*Event{
 		"user:updated/colleague":  sample("", UserUpdated{UserID: "u2", Branches: []string{"b0", "b1"}}),
 		"user:updated/stranger":   sample("", UserUpdated{UserID: "u2", Branches: []string{"b2"}}),
+		"user:updated/leaver":     sample("", UserUpdated{UserID: "u2", Branches: []string{"b2"}, LeftBranches: []string{"b1"}}),
 		"user:updated/branchless": sample("", UserUpdated{UserID: "u2", Branches: []string{}}),
 		"branch:painted":          {Type: "branch:painted", Version: 1, BranchID: "b1"},
 	}

@@ -70,9 +70,15 @@ func (u *User) Decide(c Command) (Decision, *Rejection) {
 	if !u.Known {
 		action = ActionCreated
 	}
+	var left []string
+	for _, b := range u.Branches {
+		if !slices.Contains(next.Branches, b) {
+			left = append(left, b)
+		}
+	}
 	d.Events = []Fact{{Payload: UserUpdated{
 		UserID: u.ID, Action: action, Role: next.Role, Branches: next.Branches,
-		Disabled: next.Disabled, Name: next.Name, Changes: changes,
+		Disabled: next.Disabled, Name: next.Name, Changes: changes, LeftBranches: left,
 	}}}
 	return d, nil
 }

@@ -19,7 +19,7 @@ func Test_user(t *testing.T) {
 		},
 		"set_again": {
 			given: []any{ann}, role: RoleAdmin, when: SetUser{UserID: "u1", Role: RoleStaff},
-			then: []Payload{UserUpdated{UserID: "u1", Action: ActionUpdated, Role: RoleStaff, Branches: []string{}, Changes: []string{"role", "branches", "name"}}},
+			then: []Payload{UserUpdated{UserID: "u1", Action: ActionUpdated, Role: RoleStaff, Branches: []string{}, Changes: []string{"role", "branches", "name"}, LeftBranches: []string{"b1", "b2"}}},
 		},
 		"set_the_same": {
 			given: []any{ann}, role: RoleAdmin, when: SetUser{UserID: "u1", Role: RoleManager, Branches: []string{"b1", "b2"}, Name: "Ann"},
@@ -31,7 +31,11 @@ func Test_user(t *testing.T) {
 		},
 		"disable_and_take_branches": {
 			given: []any{ann}, role: RoleAdmin, when: ChangeUser{UserID: "u1", Disabled: ptr(true), Branches: ptr([]string{})},
-			then: []Payload{UserUpdated{UserID: "u1", Action: ActionUpdated, Role: RoleManager, Branches: []string{}, Disabled: true, Name: "Ann", Changes: []string{"branches", "disabled"}}},
+			then: []Payload{UserUpdated{UserID: "u1", Action: ActionUpdated, Role: RoleManager, Branches: []string{}, Disabled: true, Name: "Ann", Changes: []string{"branches", "disabled"}, LeftBranches: []string{"b1", "b2"}}},
+		},
+		"take_a_branch_and_give_another": {
+			given: []any{ann}, role: RoleAdmin, when: ChangeUser{UserID: "u1", Branches: ptr([]string{"b3", "b2"})},
+			then: []Payload{UserUpdated{UserID: "u1", Action: ActionUpdated, Role: RoleManager, Branches: []string{"b2", "b3"}, Name: "Ann", Changes: []string{"branches"}, LeftBranches: []string{"b1"}}},
 		},
 		"take_the_name": {
 			given: []any{ann}, role: RoleAdmin, when: ChangeUser{UserID: "u1", Name: ptr("")},

@@ -48,7 +48,7 @@ type Event struct {
 	// Of system:notification.
 	Audience string
 	Critical bool
-	// Of user:updated.
+	// Of user:updated; the branches are those before the change and after.
 	UserID       string
 	UserBranches []string
 }
@@ -93,6 +93,7 @@ func ParseEvent(envelope []byte) (Event, error) {
 			Severity string   `json:"severity"`
 			UserID   string   `json:"userId"`
 			Branches []string `json:"branches"`
+			Left     []string `json:"leftBranches"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(envelope, &in); err != nil {
@@ -102,7 +103,7 @@ func ParseEvent(envelope []byte) (Event, error) {
 	e := Event{
 		Pos: in.Pos, Sum: Sum(envelope), ID: in.ID, Type: in.Type,
 		ProductID: d.ProductID, Delta: d.Delta, Stock: d.Stock, MinStock: d.MinStock, Cause: d.CausePos,
-		Audience: d.Audience, Critical: d.Severity == domain.SeverityCritical, UserID: d.UserID, UserBranches: d.Branches,
+		Audience: d.Audience, Critical: d.Severity == domain.SeverityCritical, UserID: d.UserID, UserBranches: slices.Concat(d.Branches, d.Left),
 	}
 	if in.BranchID != nil {
 		e.BranchID = *in.BranchID
