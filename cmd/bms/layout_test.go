@@ -53,6 +53,7 @@ var testsMayAlsoImport = map[string][]string{
 	"actors":            {"transport/eventlog/eventlogtest"},
 	"projections":       {"transport/eventlog/eventlogtest"},
 	"transport/httpapi": {"transport/eventlog/eventlogtest"},
+	"cmd/bms":           {"transport/eventlog/eventlogtest"}, // a log that falls ill in fake time
 }
 
 // fenced libraries have one file, and its test, that know them.
