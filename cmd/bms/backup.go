@@ -6,22 +6,65 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"bms/domain"
 	"bms/projections"
 	"bms/transport/eventlog"
+	"bms/transport/sessions"
 )
 
-// A backup is the log and nothing else, for all else is made of it, or belongs
-// to one node: read models are folded anew, signing keys are the operator's (or
-// --dev's), and what sockets had joined is gone after a restore, as after any
-// other long absence.
+// A backup is the log, and what lets clients go on after a restore where they
+// were: the key of their private session ids and what they changed of their
+// rooms. All else is made of the log, or belongs to one node: read models are
+// folded anew, keys of tokens are the operator's (or --dev's).
 
-// backupNotes is the manifest's notes: what two logs can be compared by.
+// backupNotes is the manifest's notes.
 type backupNotes struct {
+	// Digests are what two logs can be compared by.
 	Digests []projections.ProjectionDigest `json:"digests"`
+	// SessionKey is that of sessionIDs, and a secret.
+	SessionKey []byte         `json:"sessionKey,omitempty"`
+	Sessions   []sessions.Row `json:"sessions,omitempty"`
+}
+
+// maxSessionBytes bounds the sessions in a backup, those changed last first. It
+// is room for some tens of thousands.
+const maxSessionBytes = 8 << 20
+
+// takeNotes gathers the notes of a backup.
+func takeNotes(ctx context.Context, dataDir string, head domain.Position) (notes backupNotes, err error) {
+	if notes.Digests, err = projections.NotedDigests(projectionsDir(dataDir), head); err != nil {
+		return notes, err
+	}
+	if notes.SessionKey, err = os.ReadFile(filepath.Join(dataDir, sessionKeyFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return notes, fmt.Errorf("back up the session key: %w", err)
+	}
+	notes.Sessions, err = sessions.Export(ctx, dataDir, maxSessionBytes)
+	return notes, err
+}
+
+// restoreNotes puts into a restored folder what does not follow from the log.
+func restoreNotes(ctx context.Context, raw json.RawMessage, dataDir string) error {
+	var notes backupNotes
+	if len(raw) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(raw, &notes); err != nil {
+		return fmt.Errorf("notes of the backup: %w", err)
+	}
+	if len(notes.SessionKey) > 0 {
+		if err := os.WriteFile(filepath.Join(dataDir, sessionKeyFile), notes.SessionKey, 0o600); err != nil {
+			return fmt.Errorf("restore the session key: %w", err)
+		}
+	}
+	if len(notes.Sessions) == 0 {
+		return nil
+	}
+	return sessions.Import(ctx, dataDir, notes.Sessions)
 }
 
 func backupCommand() (*flagSet, runFunc) {
@@ -39,11 +82,11 @@ func backup(ctx context.Context, dataDir, file string, stdout, stderr io.Writer)
 		return err
 	}
 	defer func() { err = errors.Join(err, reader.Close()) }()
-	digests, err := projections.NotedDigests(projectionsDir(dataDir), reader.Head())
+	taken, err := takeNotes(ctx, dataDir, reader.Head())
 	if err != nil {
 		return err
 	}
-	notes, err := json.Marshal(backupNotes{Digests: digests})
+	notes, err := json.Marshal(taken)
 	if err != nil {
 		return err
 	}
@@ -77,6 +120,9 @@ func restore(ctx context.Context, file, dataDir string, stdout, stderr io.Writer
 	took := m.end()
 	if err != nil {
 		return err
+	}
+	if err := restoreNotes(ctx, manifest.Notes, dataDir); err != nil {
+		return fmt.Errorf("the log is restored, and clients will have to read anew: %w", err)
 	}
 	_, err = fmt.Fprintf(stdout, "%s: %d commits up to %s, backed up %s, in %s (%.0f commits/s)\nThe log goes on from %s; read models are made at the next start.\n",
 		dataDir, manifest.Commits, manifest.Head, manifest.CreatedAt.Format(domain.TimestampFormat), round(took), perSecond(manifest.Commits, took), head)

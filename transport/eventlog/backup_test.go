@@ -258,6 +258,17 @@ func TestRestore_wants_an_empty_folder(t *testing.T) {
 	}
 }
 
+func TestRestore_takes_a_new_file_system_for_empty(t *testing.T) {
+	file, _ := backedUp(t, 10)
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Restore(t.Context(), RestoreConfig{File: file, Dir: dir}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRestore_knows_what_is_no_backup(t *testing.T) {
 	for name, content := range map[string]string{
 		"empty": "", "short": "x", "text": strings.Repeat("what I did on my holidays\n", 100), "newer": strings.Replace(backupMagic, "1\n", "2\n", 1) + "x",

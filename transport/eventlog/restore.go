@@ -81,14 +81,14 @@ func Restore(ctx context.Context, c RestoreConfig) (m Manifest, head domain.Posi
 const restoreIndexBatch = 1 << 16
 
 // vacant returns an error that wraps fs.ErrExist if there is anything in a
-// folder but what an interrupted restore leaves.
+// folder but what an interrupted restore leaves, or what a new file system has.
 func vacant(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("restore: %w", err)
 	}
 	for _, e := range entries {
-		if e.Name() != lockName && !strings.HasPrefix(e.Name(), restoringName) {
+		if e.Name() != lockName && (e.Name() != "lost+found" || !e.IsDir()) && !strings.HasPrefix(e.Name(), restoringName) {
 			return fmt.Errorf("restore into folder %s: %w: it holds %s; a restore wants an empty folder", dir, fs.ErrExist, e.Name())
 		}
 	}
