@@ -109,7 +109,7 @@ func BenchmarkAppendEnvelope(b *testing.B) {
 	}
 }
 
-func BenchmarkFanOut(b *testing.B) {
+func BenchmarkAudience(b *testing.B) {
 	commit := write(b, benchBranch(b), benchCommand(AdjustStock{ProductID: "p7", Delta: -1, Reason: "breakage"}, 1), 1)
 	e := &commit.Events[0]
 	b.Run("append_rooms", func(b *testing.B) {
