@@ -36,6 +36,7 @@ var house = map[string][]string{
 	"transport/socketio":              {"transport/wsframe"},                       // knows nothing of BMS
 	"transport/socketio/suiteserver":  {"transport/socketio", "transport/wsframe"}, // for the public protocol suites
 	"transport/telemetry":             {"domain", "actors", "projections"},
+	"transport/telemetry/otlptest":    {},
 	"transport/wsframe":               {}, // the half-floor under the socket transports
 	"cmd/bms": {
 		"cmd/bms/bench", "domain", "domain/audit", "actors", "projections", "transport/auth", "transport/commandbus", "transport/eventlog",
@@ -48,12 +49,13 @@ var house = map[string][]string{
 
 // testsMayAlsoImport is what only the tests of a package import.
 var testsMayAlsoImport = map[string][]string{
-	"transport/eventlog": {"transport/eventlog/eventlogtest"},
+	"transport/eventlog":  {"transport/eventlog/eventlogtest"},
+	"transport/telemetry": {"transport/telemetry/otlptest"},
+	"cmd/bms":             {"transport/telemetry/otlptest", "transport/eventlog/eventlogtest"},
 	// Its log in memory: the floors below can't import the real one.
 	"actors":            {"transport/eventlog/eventlogtest"},
 	"projections":       {"transport/eventlog/eventlogtest"},
 	"transport/httpapi": {"transport/eventlog/eventlogtest"},
-	"cmd/bms":           {"transport/eventlog/eventlogtest"}, // a log that falls ill in fake time
 }
 
 // fenced libraries have one file, and its test, that know them.

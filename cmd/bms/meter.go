@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 )
@@ -30,10 +29,8 @@ const (
 // newMeter begins to measure. Call end when it is done.
 func newMeter(out io.Writer, what string, now func() time.Time) *meter {
 	m := &meter{out: out, what: what, now: now, every: meterElsewhere, started: now()}
-	if f, ok := out.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			m.terminal, m.every = true, meterOnTerminal
-		}
+	if isTerminal(out) {
+		m.terminal, m.every = true, meterOnTerminal
 	}
 	m.last = m.started
 	return m

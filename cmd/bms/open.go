@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -131,7 +130,7 @@ func (a *App) openAuth(context.Context) (err error) {
 func (a *App) openProjections(ctx context.Context) (err error) {
 	a.found = a.log.Head()
 	a.projections, err = projections.Open(ctx, failingProjections(projections.Config{
-		Dir: filepath.Join(a.cfg.dataDir, "projections"), Log: a.log, Append: a.spans.Log(a.log), Commands: a.courier,
+		Dir: projectionsDir(a.cfg.dataDir), Log: a.log, Append: a.spans.Log(a.log), Commands: a.courier,
 		AlertsRepeat: a.cfg.alertsRepeat, Logger: a.logger, Now: a.now,
 		Observe: a.observeProjections(),
 	}))

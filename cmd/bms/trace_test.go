@@ -10,6 +10,7 @@ import (
 
 	"bms/domain"
 	"bms/transport/telemetry"
+	"bms/transport/telemetry/otlptest"
 )
 
 // A client's trace, sampled.
@@ -83,17 +84,17 @@ func (n *testNode) stopAfter(clients ...*testSocket) {
 }
 
 // tree is spans as lines "parent > name", where the parent is named by its path.
-func tree(spans []testSpan, root string) (lines []string) {
-	children := map[string][]testSpan{}
+func tree(spans []otlptest.Span, root string) (lines []string) {
+	children := map[string][]otlptest.Span{}
 	for _, s := range spans {
-		children[s.parent] = append(children[s.parent], s)
+		children[s.Parent] = append(children[s.Parent], s)
 	}
 	var walk func(id, path string)
 	walk = func(id, path string) {
 		for _, s := range children[id] {
-			at := strings.TrimPrefix(path+" > "+s.name, " > ")
+			at := strings.TrimPrefix(path+" > "+s.Name, " > ")
 			lines = append(lines, at)
-			walk(s.id, at)
+			walk(s.ID, at)
 		}
 	}
 	walk(root, "")
@@ -130,7 +131,7 @@ func wantTree(t *testing.T, got, want []string) {
 func TestTrace_of_a_sale_over_http_reaches_the_sockets_and_the_alert(t *testing.T) {
 	for _, protocol := range []string{"http/protobuf", "grpc"} {
 		t.Run(protocol, func(t *testing.T) {
-			c := startCollector(t, protocol)
+			c := otlptest.Start(t, protocol)
 			t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off") // only the client's is sampled
 			t.Setenv("OTEL_SERVICE_NAME", "shop")
 			n := openTracedShop(t, t.TempDir())
@@ -139,16 +140,16 @@ func TestTrace_of_a_sale_over_http_reaches_the_sockets_and_the_alert(t *testing.
 			n.untilAlert(t, screen)
 			n.stopAfter(screen)
 
-			spans := c.all()
+			spans := c.Spans()
 			for _, s := range spans {
-				if s.trace != clientTrace || s.service != "shop" {
-					t.Errorf("span %s of trace %s and service %q, want %s and shop", s.name, s.trace, s.service, clientTrace)
+				if s.Trace != clientTrace || s.Resource["service.name"] != "shop" {
+					t.Errorf("span %s of trace %s and service %q, want %s and shop", s.Name, s.Trace, s.Resource["service.name"], clientTrace)
 				}
 			}
 			wantTree(t, tree(spans, clientSpan), saleTree("POST /api/branches/{b}/transactions"))
 			for _, s := range spans {
-				if s.name == "write" && s.attributes["bms.sid"] != screen.session.SID {
-					t.Errorf("write to %q, want the session %q", s.attributes["bms.sid"], screen.session.SID)
+				if s.Name == "write" && s.Attributes["bms.sid"] != screen.session.SID {
+					t.Errorf("write to %q, want the session %q", s.Attributes["bms.sid"], screen.session.SID)
 				}
 			}
 		})
@@ -158,7 +159,7 @@ func TestTrace_of_a_sale_over_http_reaches_the_sockets_and_the_alert(t *testing.
 func TestTrace_of_a_sale_over_a_socket_begins_with_its_command(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			c := startCollector(t, "grpc")
+			c := otlptest.Start(t, "grpc")
 			n := openTracedShop(t, t.TempDir())
 			screen := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
 			till := n.connect(t, protocol, domain.NamespacePOS, signed("till", domain.RoleStaff, "b1"), "")
@@ -172,8 +173,8 @@ func TestTrace_of_a_sale_over_a_socket_begins_with_its_command(t *testing.T) {
 			}
 			n.stopAfter(screen, till)
 
-			spans := c.all()
-			root := slices.IndexFunc(spans, func(s testSpan) bool { return s.parent == "" && s.name == "command transaction.create" })
+			spans := c.Spans()
+			root := slices.IndexFunc(spans, func(s otlptest.Span) bool { return s.Parent == "" && s.Name == "command transaction.create" })
 			if root < 0 {
 				t.Fatalf("no root among %d spans", len(spans))
 			}
@@ -183,13 +184,13 @@ func TestTrace_of_a_sale_over_a_socket_begins_with_its_command(t *testing.T) {
 					want = append(want, line)
 				}
 			}
-			wantTree(t, tree(slices.DeleteFunc(spans, func(s testSpan) bool { return s.trace != spans[root].trace }), ""), want)
+			wantTree(t, tree(slices.DeleteFunc(spans, func(s otlptest.Span) bool { return s.Trace != spans[root].Trace }), ""), want)
 		})
 	}
 }
 
 func TestTrace_of_a_replay_is_its_own_and_links_to_what_it_replays(t *testing.T) {
-	c := startCollector(t, "http/protobuf")
+	c := otlptest.Start(t, "http/protobuf")
 	dir := t.TempDir()
 	n := openTracedShop(t, dir)
 	before := n.app.log.Head().String()
@@ -197,11 +198,11 @@ func TestTrace_of_a_replay_is_its_own_and_links_to_what_it_replays(t *testing.T)
 	n.sellOverHTTP(t, "00-"+clientTrace+"-"+clientSpan+"-01")
 	n.untilAlert(t, screen)
 	n.stopAfter(screen)
-	live := c.all()
+	live := c.Spans()
 	var linked []string
 	for _, s := range live {
-		if strings.HasPrefix(s.name, "handle ") || strings.HasPrefix(s.name, "derive ") {
-			linked = append(linked, s.id)
+		if strings.HasPrefix(s.Name, "handle ") || strings.HasPrefix(s.Name, "derive ") {
+			linked = append(linked, s.ID)
 		}
 	}
 
@@ -209,22 +210,22 @@ func TestTrace_of_a_replay_is_its_own_and_links_to_what_it_replays(t *testing.T)
 	screen = n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, signed("boss", domain.RoleAdmin), before)
 	n.untilAlert(t, screen)
 	n.stopAfter(screen)
-	var replays []testSpan
-	for _, s := range c.all()[len(live):] {
-		if s.trace == clientTrace {
-			t.Errorf("span %s in the trace of what is replayed", s.name)
+	var replays []otlptest.Span
+	for _, s := range c.Spans()[len(live):] {
+		if s.Trace == clientTrace {
+			t.Errorf("span %s in the trace of what is replayed", s.Name)
 		}
-		if s.name == "replay" {
+		if s.Name == "replay" {
 			replays = append(replays, s)
 		}
 	}
-	if len(replays) != 1 || replays[0].parent != "" {
+	if len(replays) != 1 || replays[0].Parent != "" {
 		t.Fatalf("replays %+v, want one, without a parent", replays)
 	}
 	slices.Sort(linked)
-	slices.Sort(replays[0].links)
-	if !slices.Equal(replays[0].links, linked) {
-		t.Errorf("replay links to %v, want %v", replays[0].links, linked)
+	slices.Sort(replays[0].Links)
+	if !slices.Equal(replays[0].Links, linked) {
+		t.Errorf("replay links to %v, want %v", replays[0].Links, linked)
 	}
 }
 
@@ -236,7 +237,7 @@ func TestTrace_makes_no_span_of_what_is_not_sampled(t *testing.T) {
 		"disabled":       {"OTEL_SDK_DISABLED=true", "00-" + clientTrace + "-" + clientSpan + "-01"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := startCollector(t, "http/protobuf")
+			c := otlptest.Start(t, "http/protobuf")
 			for variable := range strings.FieldsSeq(tt.variables) {
 				key, value, _ := strings.Cut(variable, "=")
 				t.Setenv(key, value)
@@ -246,7 +247,7 @@ func TestTrace_makes_no_span_of_what_is_not_sampled(t *testing.T) {
 			n.sellOverHTTP(t, tt.traceparent)
 			n.untilAlert(t, screen)
 			n.stopAfter(screen)
-			if spans := c.all(); len(spans) > 0 {
+			if spans := c.Spans(); len(spans) > 0 {
 				t.Errorf("%d spans, want none: %s", len(spans), fmt.Sprint(spans))
 			}
 		})
