@@ -1,20 +1,14 @@
 package main
 
 import (
-	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"bms/actors"
 	"bms/domain"
-	"bms/transport/eventlog"
-	"bms/transport/telemetry"
 )
 
 // tracings are the ways in which a node can be traced: the client's traceparent,
@@ -86,119 +80,3 @@ func BenchmarkTracingCommands(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkTracingDeliveries is what tracing adds to the processor time of a
-// delivery, up to the socket: one event at a time to 1,000 connections.
-func BenchmarkTracingDeliveries(b *testing.B) {
-	const members = 1000
-	for _, tracing := range tracings {
-		b.Run(tracing.name, func(b *testing.B) {
-			logger := slog.New(slog.DiscardHandler)
-			log, err := eventlog.Open(b.Context(), eventlog.Config{Dir: b.TempDir(), Durability: eventlog.Relaxed, Logger: logger})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer log.Close()
-			system, err := actors.NewSystem(logger)
-			if err != nil {
-				b.Fatal(err)
-			}
-			metrics := telemetry.NewMetrics()
-			cfg := actors.HubConfig{System: system, Log: log, Codecs: []actors.Codec{plainEncoder{}}, Fed: metrics.Fed, Delivered: metrics.Delivered, Logger: logger}
-			if tracing.on {
-				discardSpans(b)
-				set, err := telemetry.NewTracing(b.Context(), logger, "bench")
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer func() { _ = set.Shutdown(b.Context()) }()
-				cfg.Tracer = telemetry.NewSpans(set.Provider, time.Now)
-			}
-			hub, err := actors.NewHub(cfg)
-			if err != nil {
-				b.Fatal(err)
-			}
-			go func() { _ = hub.Run(b.Context()) }()
-			defer hub.Close()
-			all := newCounter()
-			for i := range members {
-				p := &pullingTransport{got: all}
-				c, _, err := hub.Connect(b.Context(), actors.ConnectRequest{
-					Identity: domain.Identity{UserID: "u", Role: domain.RoleStaff, Branches: []string{"b1"}}, Namespace: domain.NamespaceAll, NewSID: func() string { return fmt.Sprint(i) }, Transport: p,
-				})
-				if err != nil {
-					b.Fatal(err)
-				}
-				p.conn.Store(c)
-				p.Wake()
-			}
-			want := members // the session messages
-			all.await(want)
-			before := cpuTime(b)
-			b.ResetTimer()
-			for version := uint64(1); b.Loop(); version++ {
-				cmd := domain.Command{ID: fmt.Sprint(version), Type: domain.CommandAdjustStock, At: time.Now()}
-				if tracing.traceparent != "" {
-					cmd.Metadata = map[string]string{"traceparent": tracing.traceparent}
-				}
-				commit, err := domain.NewCommit("branch/b1", version, cmd, domain.Decision{Events: []domain.Fact{{BranchID: "b1", Payload: domain.InventoryUpdated{ProductID: "p1", Delta: 1}}}})
-				if err != nil {
-					b.Fatal(err)
-				}
-				if err := log.Append(b.Context(), commit); err != nil {
-					b.Fatal(err)
-				}
-				want += members
-				all.await(want)
-			}
-			b.StopTimer()
-			b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/float64(b.N*members), "cpu-ns/delivery")
-		})
-	}
-}
-
-// pullingTransport pulls on a goroutine per wake-up, as a socket's flusher does,
-// and throws the frames away.
-type pullingTransport struct {
-	conn  atomic.Pointer[actors.Connection]
-	state atomic.Int32 // 0 idle, 1 running, 2 to look again
-	got   *counter
-	buf   [][]byte
-}
-
-func (p *pullingTransport) Wake() {
-	for {
-		switch p.state.Load() {
-		case 0:
-			if p.state.CompareAndSwap(0, 1) {
-				go p.flush()
-				return
-			}
-		case 1:
-			if p.state.CompareAndSwap(1, 2) {
-				return
-			}
-		default:
-			return
-		}
-	}
-}
-
-func (p *pullingTransport) flush() {
-	for {
-		for c := p.conn.Load(); c != nil; {
-			if p.buf = c.Next(p.buf[:0], 64<<10); len(p.buf) == 0 {
-				break
-			}
-			for range p.buf {
-				p.got.add()
-			}
-		}
-		if p.state.CompareAndSwap(1, 0) {
-			return
-		}
-		p.state.Store(1)
-	}
-}
-
-func (p *pullingTransport) Close(actors.EndReason) {}
