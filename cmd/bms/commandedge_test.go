@@ -74,3 +74,35 @@ func TestCommandEdge_transfers_to_no_open_branch_are_refused_at_once(t *testing.
 		}
 	})
 }
+
+// An answer belongs to who sent the key, also when he may not ask any more; it
+// is nobody else's.
+func TestCommandEdge_a_repeat_is_answered_to_who_may_not_ask_any_more(t *testing.T) {
+	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
+		n.commit(t, domain.CommandSetUser, "", domain.SetUser{UserID: "mia", Role: domain.RoleManager, Branches: []string{"b1"}, Name: "Mia"})
+		mia := n.connect(t, protocol, domain.NamespaceAll, signed("mia", domain.RoleManager, "b1"), "")
+		eve := n.connect(t, protocol, domain.NamespaceAll, signed("eve", domain.RoleStaff, "b1"), "")
+		create := func(s *testSocket, key string) string {
+			t.Helper()
+			id := s.send("command", json.RawMessage(`{"type":"product.create","branchId":"b1","commandId":"`+key+`","body":{"sku":"X","name":"Secret","priceMinor":1,"currency":"EUR","minStock":0}}`))
+			got, raw := s.answer()
+			if got != id {
+				t.Fatalf("answer %s to %d, want one to %d", raw, got, id)
+			}
+			return string(raw)
+		}
+		first := create(mia, "k1")
+		if !strings.HasPrefix(first, `{"ok":true,`) {
+			t.Fatalf("create: %s", first)
+		}
+		n.commit(t, domain.CommandSetUser, "", domain.SetUser{UserID: "mia", Role: domain.RoleStaff, Branches: []string{"b1"}, Name: "Mia"})
+		if again := create(mia, "k1"); again != first {
+			t.Errorf("again %s, want %s", again, first)
+		}
+		for _, refused := range []string{create(mia, "k2"), create(eve, "k1")} {
+			if !strings.Contains(refused, `"code":"role_forbidden"`) || strings.Contains(refused, "Secret") {
+				t.Errorf("got %s, want role_forbidden", refused)
+			}
+		}
+	})
+}
