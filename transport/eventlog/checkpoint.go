@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -14,7 +15,8 @@ import (
 // on a connection of its own, so that no append waits for it; and, with relaxed
 // durability, brings the write-ahead log to disk in time.
 type checkpoints struct {
-	conn    *conn // has the index attached
+	mu      sync.Mutex // held while conn is used
+	conn    *conn      // has the index attached
 	wal     string
 	relaxed bool
 	many    int64 // pages in the write-ahead log that call for a warning
@@ -71,6 +73,8 @@ func (k *checkpoints) run(stop <-chan struct{}) {
 // checkpoint copies until little is left, which it leaves to the writer: only
 // between two of its transactions can the write-ahead log start over.
 func (k *checkpoints) checkpoint() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if _, _, err := walCheckpoint(k.conn, "idx"); err != nil {
 		k.logger.Warn("copy the index's write-ahead log into the database", "error", err)
 	}

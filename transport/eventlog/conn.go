@@ -119,11 +119,24 @@ func (s *stmt) changes(values ...driver.Value) (bool, error) {
 
 // attach adds another file to the connection under a name.
 func (c *conn) attach(file, name string) error {
+	if err := c.detach(name); err != nil {
+		return err
+	}
 	s, err := c.once("ATTACH DATABASE ? AS " + name)
 	if err != nil {
 		return err
 	}
 	return errors.Join(s.run(file), s.close())
+}
+
+// detach takes an attached file away. Statements that need it fail, until it is
+// attached again.
+func (c *conn) detach(name string) error {
+	row, err := c.queryOne("SELECT 1 FROM pragma_database_list WHERE name = ?", name)
+	if err != nil || row == nil {
+		return err
+	}
+	return c.exec("DETACH DATABASE " + name)
 }
 
 // each calls f with every row until it returns false or an error. The row is

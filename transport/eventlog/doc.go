@@ -12,7 +12,8 @@
 //	offsets    how far each Watermill consumer group has acknowledged
 //	meta       the marker that tells a clean from an unclean stop
 //
-// log.db is the log; index.db is made anew from it if absent.
+// log.db is the log; index.db is made anew from it if absent or damaged, also
+// while the log is in use.
 //
 // Every row of commits carries a CRC-32C over all its columns, sequences and
 // stream versions are contiguous; all three are checked by every read, because

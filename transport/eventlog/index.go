@@ -85,7 +85,7 @@ const (
 
 // bringUp opens the index file of a log, making it if it is not there, and
 // brings it up to the log's end. A useless one is made anew if remake is set,
-// which it must not be while readers have it open.
+// which it must not be while readers have it open, and else is errUseless.
 //
 // A foreign one says that log.db has lost its end, or was replaced: the index
 // never runs ahead of what is on disk. That is domain.ErrCorrupt, except after
@@ -103,7 +103,7 @@ func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
 	case state == foreign && !lossy:
 		err = fmt.Errorf("%w: log.db is not the log that this index is of, or has lost its end; if it was replaced on purpose, remove index.db", domain.ErrCorrupt)
 	case !remake:
-		err = errors.New("it is damaged; it is made anew at the next start")
+		err = errUseless
 	default:
 		if err = errors.Join(x.close(), removeDatabase(file)); err == nil {
 			_, err = x.open(file, log)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"modernc.org/sqlite"
 
@@ -35,6 +36,7 @@ type Log struct {
 	tail        tail
 	checkpoints *checkpoints
 	writer      *writer
+	failing     atomic.Pointer[error] // nil while the log takes commits
 
 	running       sync.WaitGroup
 	subscriptions sync.WaitGroup
@@ -62,7 +64,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 }
 
 // openHooked is Open with a function that the writer calls between its steps:
-// "planning", "begun", "inserted", "durable", "flushed", and by the
+// "planning", "begun", "inserted", "durable", "flushed", "probing", and by the
 // checkpointer before "syncing" and after "synced".
 func openHooked(ctx context.Context, config Config, hook func(step string)) (*Log, error) {
 	config, err := config.withDefaults()
@@ -112,8 +114,12 @@ func (l *Log) open(ctx context.Context) error {
 	l.queue = newQueue(l.config.QueueCalls, l.config.QueueBytes)
 	// The writer opens, or makes, the index, which the readers attach.
 	l.pool = newPool(l.file, filepath.Join(l.config.Dir, indexName), l.config.Readers)
+	l.pool.wake = l.queue.signal
 	l.writer = &writer{log: l, last: last, heads: newHeads(l.config.Streams)}
 	if err := l.writer.open(true); err != nil {
+		return err
+	}
+	if err := removeDatabase(filepath.Join(l.config.Dir, newIndexName)); err != nil {
 		return err
 	}
 	// Last of what is changed: a start that ends before finds again what

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"bms/domain"
 )
@@ -76,6 +77,11 @@ type pool struct {
 	opened      int
 	gate        sync.RWMutex // held while reading, so that the writer can start a write-ahead log over
 	closed      chan struct{}
+	// doubted is set, and wake called, when a reader meets damage in the
+	// index.
+	doubted   atomic.Bool
+	wake      func()
+	withdrawn bool // the index is taken from the readers; the writer's
 }
 
 func newPool(file, index string, readers int) *pool {
@@ -93,6 +99,29 @@ func (p *pool) open(readers int) error {
 		p.opened++
 	}
 	return nil
+}
+
+// each calls f with every reader; none is in use meanwhile.
+func (p *pool) each(f func(*reader) error) error {
+	var readers []*reader
+	for range p.opened {
+		readers = append(readers, <-p.free)
+	}
+	var errs []error
+	for _, r := range readers {
+		errs = append(errs, f(r))
+		p.free <- r
+	}
+	return errors.Join(errs...)
+}
+
+// doubt has the writer make the index anew, once, for an error that it returns
+// as one of something that will pass.
+func (p *pool) doubt(err error) error {
+	if p.index != "" && !p.doubted.Swap(true) {
+		p.wake()
+	}
+	return fmt.Errorf("%w: index %s: %w", domain.ErrLogUnavailable, p.index, err)
 }
 
 // with calls f with a reader, waiting for one until ctx ends or the pool is
@@ -117,7 +146,7 @@ func (p *pool) with(ctx context.Context, f func(*reader) error) error {
 // explain wraps what a read returns in the log's errors.
 func (p *pool) explain(err error) error {
 	switch {
-	case err == nil, errors.Is(err, domain.ErrCorrupt), errors.Is(err, domain.ErrNotFound):
+	case err == nil, errors.Is(err, domain.ErrCorrupt), errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrLogUnavailable):
 		return err
 	case isDamage(err):
 		return fmt.Errorf("%w: %s: %w", domain.ErrCorrupt, p.file, err)
@@ -187,7 +216,9 @@ func (p *pool) readStream(ctx context.Context, es epochs, t *tail, stream string
 		case seq > last:
 			return false, nil
 		case c.Stream != stream, c.Version != next && (first <= 1 || len(commits) > 0), seq <= before:
-			return false, p.damage(seq, fmt.Errorf("it is version %d of %q, want version %d of %q", c.Version, c.Stream, next, stream))
+			err := p.damage(seq, fmt.Errorf("it is version %d of %q, want version %d of %q", c.Version, c.Stream, next, stream))
+			_ = p.doubt(err) // the row is sound
+			return false, err
 		}
 		c.Placed(es.of(seq), seq)
 		commits = append(commits, c)
@@ -197,6 +228,9 @@ func (p *pool) readStream(ctx context.Context, es epochs, t *tail, stream string
 	}
 	err := p.with(ctx, func(r *reader) error {
 		err := r.byStream.each(func(row []driver.Value) (bool, error) { return take(row, r) }, stream, int64(after), int64(limit))
+		if isDamage(err) && isDamage(r.lookUp(stream, after)) { // and not the log
+			err = p.doubt(err)
+		}
 		for _, e := range recent {
 			if err != nil || bytes >= maxBatchBytes || len(commits) == limit {
 				break
@@ -211,6 +245,12 @@ func (p *pool) readStream(ctx context.Context, es epochs, t *tail, stream string
 		return nil, err
 	}
 	return commits, nil
+}
+
+// lookUp reads what the index has of a stream.
+func (r *reader) lookUp(stream string, after uint64) error {
+	_, err := r.conn.queryOne("SELECT sum(seq) FROM idx.streams WHERE stream = ? AND version > ?", stream, int64(after))
+	return err
 }
 
 // look finds the epochs and the ends of a log that another process writes.
@@ -241,6 +281,9 @@ func (p *pool) find(ctx context.Context, es epochs, t *tail, userID, commandID s
 	err := p.with(ctx, func(r *reader) error {
 		if seq == 0 {
 			row, err := r.byCommand.one(key[:])
+			if isDamage(err) {
+				err = p.doubt(err)
+			}
 			if err != nil || row == nil {
 				return err
 			}
@@ -253,6 +296,7 @@ func (p *pool) find(ctx context.Context, es epochs, t *tail, userID, commandID s
 		return r.bySeq.each(func(row []driver.Value) (bool, error) {
 			c, _, err := r.decode(row)
 			if err == nil && (c.UserID != userID || c.CommandID != commandID) {
+				_ = p.doubt(err)
 				err = fmt.Errorf("%s says it is of another command", p.index)
 			}
 			if err != nil {

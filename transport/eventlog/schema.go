@@ -84,7 +84,7 @@ func pragmaInt(c *conn, name string) (int64, error) {
 // mark leaves the mark of a log in use, with its durability, and copies it into
 // the database, where markedAs finds it.
 func (w *writer) mark() error {
-	if err := w.conn.exec("INSERT OR REPLACE INTO meta (key, value) VALUES ('open', '" + w.log.config.Durability + "')"); err != nil {
+	if err := w.conn.exec(w.marking()); err != nil {
 		return err
 	}
 	frames, copied, err := walCheckpoint(w.conn, "main")
@@ -92,6 +92,10 @@ func (w *writer) mark() error {
 		w.log.config.Logger.Warn("the start of the write-ahead log was not copied: some other program keeps a read of the log open", "pages", frames, "copied", copied)
 	}
 	return err
+}
+
+func (w *writer) marking() string {
+	return "INSERT OR REPLACE INTO meta (key, value) VALUES ('open', '" + w.log.config.Durability + "')"
 }
 
 // markedAs is the durability that a log was in use with when it was left, or ""

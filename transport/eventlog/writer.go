@@ -30,8 +30,11 @@ type writer struct {
 	group   []*record // scratch: what the plan appends
 	offsets []*offset
 	entries []indexEntry
-	failing bool  // the last transaction failed
 	written int64 // bytes since the last checkpoint was asked for
+
+	failures failures
+	damage   error // of the index, which is made anew before it is used again
+	remade   bool  // because readers doubted it
 }
 
 // manyRows is the number of rows inserted by one statement where a group has as
@@ -59,15 +62,19 @@ func (w *writer) open(remake bool) error {
 			return errors.Join(err, c.close())
 		}
 	}
-	x := &index{
-		tail: &w.log.tail, gate: &w.log.pool.gate, batch: w.log.config.IndexBatch,
-		hook: w.log.hook, logger: w.log.config.Logger,
-	}
+	x := w.newIndex()
 	if err := x.bringUp(w.log.pool.index, c, remake, w.log.lossy); err != nil {
 		return errors.Join(err, c.close())
 	}
 	w.conn, w.index = c, x
 	return nil
+}
+
+func (w *writer) newIndex() *index {
+	return &index{
+		tail: &w.log.tail, gate: &w.log.pool.gate, batch: w.log.config.IndexBatch,
+		hook: w.log.hook, logger: w.log.config.Logger,
+	}
 }
 
 // prepareInserts makes what insertGroup needs.
@@ -99,9 +106,17 @@ func (w *writer) close() error {
 // run takes groups until the queue is closed and empty.
 func (w *writer) run() {
 	q := w.log.queue
+	w.failures.timer = time.NewTimer(0)
+	defer w.failures.timer.Stop()
 	var calls []*call
 	for open := true; open; {
-		<-q.gathers
+		select {
+		case <-q.gathers:
+		case <-w.failures.timer.C:
+			w.probe()
+			w.tend()
+			continue
+		}
 		// Those who were just answered come again in a moment; together they
 		// cost one fsync.
 		runtime.Gosched()
@@ -114,31 +129,13 @@ func (w *writer) run() {
 	}
 }
 
-// write appends a group in one transaction and answers its calls.
+// write appends a group in one transaction and answers its calls. While the log
+// takes no commits and it is not yet time to try again, it refuses them.
 func (w *writer) write(calls []*call) {
 	errs := make([]error, len(calls))
-	began := time.Now()
-	err := w.transact(calls, errs)
-	if observe := w.log.config.Observe; observe != nil && (err != nil || len(w.group) > 0) {
-		observe(Transaction{Commits: len(w.group), Took: time.Since(began), Err: err})
-	}
-	if err != nil {
-		if !w.failing { // once, not for every group of a full disk
-			w.log.config.Logger.Error("log takes no commits", "error", err)
-		}
-		w.failing = true
-		err = fmt.Errorf("%w: %w", domain.ErrLogUnavailable, err)
-		if w.conn == nil {
-			// Whoever now asks the log what has become of it should
-			// get the answer. If it fails, the next group tries again.
-			_ = w.recover()
-		}
-	} else {
-		w.publish()
-		if w.failing && len(w.group) > 0 {
-			w.log.config.Logger.Info("log takes commits again")
-			w.failing = false
-		}
+	err := w.refusal()
+	if err == nil {
+		err = w.try(calls, errs)
 	}
 	for i, c := range calls {
 		if err != nil {
@@ -150,6 +147,28 @@ func (w *writer) write(calls []*call) {
 	}
 	clear(w.group)
 	clear(w.offsets)
+}
+
+func (w *writer) try(calls []*call, errs []error) error {
+	began := time.Now()
+	err := w.transact(calls, errs)
+	if observe := w.log.config.Observe; observe != nil && (err != nil || len(w.group) > 0) {
+		observe(Transaction{Commits: len(w.group), Took: time.Since(began), Err: err})
+	}
+	if err != nil {
+		err = w.fail(err)
+		if w.conn == nil {
+			// Whoever now asks the log what has become of it should
+			// get the answer. If it fails, it is tried again.
+			_ = w.recover()
+		}
+		return err
+	}
+	w.publish()
+	if len(w.group) > 0 {
+		w.succeed()
+	}
+	return nil
 }
 
 // publish makes a group visible. It is durable.
@@ -189,6 +208,7 @@ func (w *writer) transact(calls []*call, errs []error) (err error) {
 	}()
 	w.log.hook("planning")
 	if err := w.plan(calls, errs); err != nil {
+		w.doubt(err)
 		return err
 	}
 	if len(w.group) == 0 && len(w.offsets) == 0 {
@@ -224,7 +244,7 @@ func (w *writer) abandon() {
 // recover opens the files anew after a failure and finds the end of the log: a
 // COMMIT that failed may yet have been kept.
 func (w *writer) recover() error {
-	if err := w.open(false); err != nil {
+	if err := w.reopen(); err != nil {
 		return err
 	}
 	if err := w.find(); err != nil {
@@ -349,11 +369,18 @@ func (w *writer) tend() {
 	if w.conn == nil {
 		return
 	}
-	if err := w.index.flushAt(w.index.batch); err != nil {
-		w.log.config.Logger.Error("flush the log's index", "error", err)
+	err := w.index.flushAt(w.index.batch)
+	if err == nil && w.log.pool.doubted.Swap(false) && !w.remade {
+		w.remade = true
+		err = errDoubted
+	}
+	if err != nil {
+		w.doubt(err)
+		_ = w.fail(fmt.Errorf("index %s: %w", w.log.pool.index, err))
 		w.abandon()
 		return
 	}
+	w.failures.flushed()
 	if w.written >= w.log.config.CheckpointBytes {
 		w.written = 0
 		w.log.checkpoints.ask()
