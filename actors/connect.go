@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -31,10 +30,12 @@ type ConnectRequest struct {
 
 // session is the first message on every connection.
 type session struct {
-	SID       string          `json:"sid"`
-	UserID    string          `json:"userId"`
-	Role      string          `json:"role"`
-	Rooms     []string        `json:"rooms"`
+	SID    string   `json:"sid"`
+	UserID string   `json:"userId"`
+	Role   string   `json:"role"`
+	Rooms  []string `json:"rooms"`
+	// Pos is the cursor: before the first unread notification where some
+	// come next, and then unreadEnd says where the log begins.
 	Pos       domain.Position `json:"pos"`
 	Recovered bool            `json:"recovered"`
 }
@@ -44,9 +45,9 @@ type beginning struct {
 	recovered bool
 	sid       string
 	cursor    domain.Position
-	user      *domain.User // as of the cursor
-	rooms     SessionRooms
-	unread    *backlog
+	standing
+	rooms  SessionRooms
+	unread *backlog
 }
 
 // Connect makes a connection, whose transport may call Next at once; its first
@@ -74,7 +75,10 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	c = &Connection{
 		hub: h, transport: r.Transport, sid: b.sid, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
 		places: make(chan struct{}, h.cfg.Inbound), done: make(chan struct{}), since: h.cfg.Now(), keepRooms: r.KeepRooms,
-		claims: r.Identity, user: b.user, cursor: b.cursor, chosen: choicesOf(b.rooms), unread: b.unread,
+		claims: r.Identity, user: b.then, cursor: b.cursor, chosen: choicesOf(b.rooms), unread: b.unread,
+	}
+	if b.changed.After(b.cursor) {
+		c.now, c.nowAt = b.now, b.changed
 	}
 	c.ref = h.cfg.System.Spawn("connection", c.sid, 2, c)
 	replaced, ok := h.remember(c)
@@ -92,7 +96,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.greeting, err = json.Marshal(session{
-		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.cursor, Recovered: b.recovered,
+		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.resumeLocked(), Recovered: b.recovered,
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("encode session: %w", err)
@@ -109,85 +113,96 @@ func (h *Hub) resume(ctx context.Context, r ConnectRequest) (b beginning, err er
 	if err != nil || h.cfg.Log.Check(cursor) != nil {
 		return b, nil //nolint:nilerr // a cursor that isn't one of this log is none
 	}
-	user, now, err := h.userAt(ctx, r.Identity.UserID, cursor)
-	if err != nil {
-		return b, err
-	}
 	// Who comes back is judged twice: as he is now, for the door, and as he
-	// was at the cursor, for what he missed; the changes in between are in
-	// what he missed.
-	if no := door(now.Overlay(r.Identity), r.Namespace); no != nil {
-		return b, no
+	// was from the cursor on, for what he missed. If he would have been sent
+	// away in between, he can't have missed what came then.
+	if b.standing, err = h.standing(ctx, r, cursor); err != nil || b.barred {
+		return b, err
 	}
-	if door(user.Overlay(r.Identity), r.Namespace) != nil {
-		return b, nil
-	}
-	if r.SID == "" {
-		r.SID = r.NewSID()
-	} else if r.KeepRooms {
+	b.sid, b.cursor = r.SID, cursor
+	switch {
+	case r.SID == "":
+		b.sid = r.NewSID()
+	case r.KeepRooms:
 		if b.rooms, err = h.cfg.Sessions.Load(ctx, r.SID); err != nil {
-			return b, fmt.Errorf("load the rooms of session %s: %w", r.SID, err)
+			h.cfg.Logger.ErrorContext(ctx, "the rooms of a session are lost", "sid", r.SID, "error", err)
+			return b, ctx.Err()
 		}
 	}
-	b.recovered, b.sid, b.cursor, b.user = true, r.SID, cursor, user
+	b.recovered = true
 	return b, nil
 }
 
-// afresh begins at the log's end.
+// afresh begins at the log's end, in a session of its own: what was left of
+// another one's rooms is not this one's.
 func (h *Hub) afresh(ctx context.Context, r ConnectRequest) (b beginning, err error) {
+	b.cursor = h.cfg.Log.Head()
+	if b.standing, err = h.standing(ctx, r, b.cursor); err != nil {
+		return b, err
+	}
+	if b.changed.After(b.cursor) { // since just now
+		b.then, b.cursor = b.now, b.changed
+	}
+	if b.unread, err = h.unread(ctx, r.Identity.UserID, b.cursor); err != nil {
+		return b, err
+	}
 	b.sid = r.NewSID()
-	if b.unread, b.cursor, err = h.unread(ctx, r.Identity.UserID, h.cfg.Log.Head()); err != nil {
-		return b, err
-	}
-	var now *domain.User
-	if b.user, now, err = h.userAt(ctx, r.Identity.UserID, b.cursor); err != nil {
-		return b, err
-	}
-	if no := door(now.Overlay(r.Identity), r.Namespace); no != nil {
-		return b, no
-	}
 	return b, nil
 }
 
-// door says why an identity may not come in.
-func door(id domain.Identity, namespace string) error {
-	if no := domain.MayConnect(id, namespace); no != nil {
-		return no
-	}
-	return nil
+// standing is what the log says of a user.
+type standing struct {
+	then    *domain.User    // at a position
+	now     *domain.User    // at present
+	changed domain.Position // the last change of now
+	// barred is true when he might not have been connected at that position,
+	// or somewhere between it and now.
+	barred bool
 }
 
-// userAt reads what the log says of a user: up to a position, and now.
-func (h *Hub) userAt(ctx context.Context, userID string, at domain.Position) (then, now *domain.User, err error) {
-	stream := domain.StreamOfUser(userID)
-	states := [2]*domain.User{}
-	for i := range states {
-		s, err := domain.NewState(stream)
-		if err != nil {
-			return nil, nil, err
-		}
-		states[i] = s.(*domain.User)
+// standing reads what the log says of a user from a position on. The error is a
+// *domain.Rejection if he may not be connected now.
+func (h *Hub) standing(ctx context.Context, r ConnectRequest, at domain.Position) (s standing, err error) {
+	stream := domain.StreamOfUser(r.Identity.UserID)
+	state, err := domain.NewState(stream)
+	if err != nil {
+		return s, err
+	}
+	s.now = state.(*domain.User)
+	judge := func() *domain.Rejection { return domain.MayConnect(s.now.Overlay(r.Identity), r.Namespace) }
+	pass := func() {
+		then := *s.now
+		s.then = &then
+		s.barred = judge() != nil
 	}
 	for after := uint64(0); ; {
 		commits, err := h.cfg.Log.ReadStream(ctx, stream, after, 1000)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", stream, err)
+			return s, fmt.Errorf("read %s: %w", stream, err)
 		}
 		if len(commits) == 0 {
-			return states[0], states[1], nil
+			break
 		}
 		for _, commit := range commits {
 			for i := range commit.Events {
 				e := &commit.Events[i]
-				if !e.Pos.After(at) {
-					err = errors.Join(err, states[0].Evolve(e))
+				if s.then == nil && e.Pos.After(at) {
+					pass()
 				}
-				err = errors.Join(err, states[1].Evolve(e))
+				if err := s.now.Evolve(e); err != nil {
+					return s, fmt.Errorf("fold %s: %w", stream, err)
+				}
+				s.changed = e.Pos
+				s.barred = s.barred || s.then != nil && judge() != nil
 			}
 			after = commit.Version
 		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("fold %s: %w", stream, err)
-		}
 	}
+	if s.then == nil {
+		pass()
+	}
+	if no := judge(); no != nil {
+		return s, no
+	}
+	return s, nil
 }

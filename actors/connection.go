@@ -72,12 +72,14 @@ type Connection struct {
 	closeOnce sync.Once
 	since     time.Time
 	keepRooms bool      // in SessionStore
-	changes   []inbound // room changes that wait for the one being kept, itself first; the actor's own
+	asked     []inbound // by the client, what is being handled first; the actor's own
 
 	mu       sync.Mutex
 	claims   domain.Identity // as the token says
 	user     *domain.User    // as the log says, up to the cursor
-	identity domain.Identity // the one over the other
+	now      *domain.User    // as it said at connect, up to nowAt; nil once the cursor is there
+	nowAt    domain.Position
+	identity domain.Identity // user over claims
 	expires  time.Time       // the token's end, zero for none
 	expiry   *time.Timer
 	cursor   domain.Position
@@ -105,11 +107,20 @@ func (c *Connection) Claims() domain.Identity {
 	return c.claims
 }
 
-// Cursor is the position up to which everything that was for the connection has
-// been given out.
+// Cursor is the position after which a client goes on that has got everything
+// given out so far.
 func (c *Connection) Cursor() domain.Position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.resumeLocked()
+}
+
+// resumeLocked is the cursor as the client is to have it: in the backlog, while
+// there is one.
+func (c *Connection) resumeLocked() domain.Position {
+	if c.unread != nil {
+		return c.unread.at
+	}
 	return c.cursor
 }
 
@@ -158,7 +169,7 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 			return dst
 		}
 		if c.greeting != nil {
-			dst = append(dst, c.hub.cfg.Codecs[c.codec].Message("session", c.greeting, c.cursor))
+			dst = append(dst, c.hub.cfg.Codecs[c.codec].Message("session", c.greeting, c.resumeLocked()))
 			c.greeting = nil
 		}
 		if c.unread != nil {
@@ -296,6 +307,9 @@ func (c *Connection) rejudgeLocked(e *domain.Event) bool {
 	if err := c.user.Evolve(e); err != nil {
 		c.ending = EndLogUnavailable
 		return true
+	}
+	if c.now != nil && !c.nowAt.After(e.Pos) {
+		c.now = nil
 	}
 	c.judgeLocked(e.Pos)
 	return true

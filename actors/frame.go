@@ -11,13 +11,11 @@ import (
 // shared by every connection of that protocol and namespace and never changed.
 // Implementations are safe for concurrent use.
 type Codec interface {
-	// Event encodes an event of the log, complete with its position. cursor
-	// is where the client is to go on when this is the last it got: the
-	// event's own position, but for an old notification that is handed out
-	// again. A protocol that makes its clients keep a cursor must carry it.
-	Event(e *domain.Event, cursor domain.Position) []byte
+	// Event encodes an event of the log, complete with its position: where
+	// the client is to go on when this is the last it got.
+	Event(e *domain.Event) []byte
 	// Message encodes what is not in the log (session, stats), likewise with
-	// the cursor.
+	// the position where the client is to go on.
 	Message(name string, data json.RawMessage, cursor domain.Position) []byte
 }
 
@@ -43,7 +41,7 @@ func (f *Frame) encoded(h *Hub, codec int) []byte {
 	if b := f.wire[codec].Load(); b != nil {
 		return *b
 	}
-	b := h.cfg.Codecs[codec].Event(f.event, f.pos())
+	b := h.cfg.Codecs[codec].Event(f.event)
 	if !f.wire[codec].CompareAndSwap(nil, &b) {
 		return *f.wire[codec].Load()
 	}

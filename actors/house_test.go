@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 // the tests compare.
 type textCodec struct{}
 
-func (textCodec) Event(e *domain.Event, _ domain.Position) []byte { return []byte(e.Pos.String()) }
+func (textCodec) Event(e *domain.Event) []byte { return []byte(e.Pos.String()) }
 
 func (textCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
 	return []byte(name + " " + cursor.String() + " " + string(data))
@@ -39,6 +40,7 @@ type client struct {
 	mu       sync.Mutex // guards what follows
 	size     int        // bytes asked of Next at a time
 	stuck    bool
+	frames   []string // all that came
 	got      []string // positions of events, in the order of arrival
 	messages []string
 	ended    EndReason
@@ -82,6 +84,7 @@ func (c *client) pull() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range frames {
+		c.frames = append(c.frames, string(f))
 		if strings.Contains(string(f), " ") {
 			c.messages = append(c.messages, string(f))
 		} else {
@@ -114,6 +117,24 @@ func (c *client) leave() []string {
 	return c.got
 }
 
+// cursor is where the client goes on, by the last frame that it got.
+func (c *client) cursor() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.frames) == 0 {
+		return ""
+	}
+	return cursorOf(c.frames[len(c.frames)-1])
+}
+
+// cursorOf is the position that a frame of textCodec carries.
+func cursorOf(frame string) string {
+	if _, rest, message := strings.Cut(frame, " "); message {
+		return rest[:domain.PositionLen]
+	}
+	return frame
+}
+
 func (c *client) received() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,6 +153,8 @@ type house struct {
 	log *eventlogtest.Memory
 	hub *Hub
 	sid int
+	// namespace that clients connect to; empty means /ws
+	namespace string
 }
 
 func newHouse(t *testing.T, change func(*HubConfig)) *house {
@@ -168,15 +191,21 @@ func (h *house) connect(id domain.Identity, cursor string) (*client, bool) {
 
 func (h *house) connectSized(id domain.Identity, cursor string, size int) (*client, bool) {
 	h.t.Helper()
-	h.sid++
-	return h.connectAs(fmt.Sprintf("s%d", h.sid), id, cursor, size)
+	return h.connectAs("", id, cursor, size)
 }
 
+func (h *house) newSID() string {
+	h.sid++
+	return fmt.Sprintf("s%d", h.sid)
+}
+
+// connectAs connects with what a client has of its session; if that can't be
+// gone on with it gets the next one.
 func (h *house) connectAs(sid string, id domain.Identity, cursor string, size int) (*client, bool) {
 	h.t.Helper()
 	c := &client{hub: h.hub, size: size, wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	conn, recovered, err := h.hub.Connect(context.Background(), ConnectRequest{
-		Identity: id, Namespace: domain.NamespaceAll, SID: sid, NewSID: func() string { return sid }, Cursor: cursor, KeepRooms: true, Transport: c,
+		Identity: id, Namespace: cmp.Or(h.namespace, domain.NamespaceAll), SID: sid, NewSID: h.newSID, Cursor: cursor, KeepRooms: true, Transport: c,
 	})
 	if err != nil {
 		h.t.Fatalf("connect %s: %v", id.UserID, err)

@@ -166,16 +166,91 @@ func Test_rights_change_at_the_position_of_the_change_live_and_on_replay(t *test
 			want = append(want, h.sell("b3"))
 			synctest.Wait()
 			wantEvents(t, "live", live.leave(), want)
+			// On replay he gets of that what he may see now, too.
 			again, recovered := h.connect(staff("u1", "b1"), start.String())
 			again.setSize(size)
 			if !recovered {
 				t.Fatal("replay: recovered false, want true")
 			}
 			synctest.Wait()
-			wantEvents(t, "on replay", again.leave(), want)
+			wantEvents(t, "on replay", again.leave(), []string{want[1], want[3], want[5], want[6], want[7]})
 			h.hub.Close()
 		})
 	}
+}
+
+// A cursor may be as old as one likes, and so may the token's idea of the rights.
+func Test_rights_that_ended_open_no_window_into_the_past(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		start := h.sell("b9")
+		own := h.sell("b1")
+		h.sell("b2")
+		h.put(domain.StreamNotifications, domain.Fact{Payload: domain.SystemNotification{Audience: domain.RoomOfRole(domain.RoleAdmin), Severity: "info"}})
+		change := h.setUser(domain.UserUpdated{UserID: "u1", Action: domain.ActionCreated, Role: domain.RoleStaff, Branches: []string{"b1"}})
+		c, _ := h.connect(admin("u1"), start)
+		if got := ask(t, c, "room:join", `"branch:b2"`); !strings.Contains(got, `"ok":false`) {
+			t.Fatalf("join on replay: %s, want a refusal", got)
+		}
+		h.sell("b2")
+		want := []string{own, change, h.sell("b1")}
+		synctest.Wait()
+		wantEvents(t, "u1", c.leave(), want)
+		h.hub.Close()
+	})
+}
+
+// Rights that ended and came back while a client was away: it would have been
+// sent away, and begins anew.
+func Test_rights_that_ended_and_came_back_let_the_client_in_again(t *testing.T) {
+	for namespace, without := range map[string]domain.UserUpdated{
+		domain.NamespacePOS: {Role: domain.RoleStaff},
+		domain.NamespaceAll: {Role: domain.RoleStaff, Branches: []string{"b1"}, Disabled: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newInbox(t)
+			h.hub.cfg.Sessions = &memSessions{rooms: map[string]SessionRooms{}}
+			with := domain.UserUpdated{UserID: "u1", Action: domain.ActionUpdated, Role: domain.RoleStaff, Branches: []string{"b1", "b2"}}
+			without.UserID, without.Action = "u1", domain.ActionCreated
+			h.namespace = namespace
+			first, _ := h.connect(staff("u1", "b1", "b2"), "")
+			ask(t, first, "room:leave", `"branch:b2"`)
+			first.leave()
+			h.setUser(without)
+			h.sell("b1")
+			h.setUser(with)
+			unread := h.notify("u1")
+			for range 2 { // whatever it comes back with
+				c, recovered := h.connectAs(first.conn.sid, staff("u1", "b1", "b2"), first.cursor(), 1<<10)
+				want := []string{unread, h.sell("b1"), h.sell("b2")}
+				synctest.Wait()
+				if recovered || c.conn.sid == first.conn.sid || c.endReason() != "" {
+					t.Fatalf("%s: recovered %t in session %s, ended for %q, want a new session that lasts", namespace, recovered, c.conn.sid, c.endReason())
+				}
+				wantEvents(t, namespace, c.leave(), want)
+			}
+			h.hub.Close()
+		})
+	}
+}
+
+// A store that can't be read shuts nobody out.
+func Test_a_session_whose_rooms_are_lost_begins_anew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		h.hub.cfg.Sessions = &memSessions{rooms: map[string]SessionRooms{}, loading: func() error { return errors.New("damaged") }}
+		first, _ := h.connect(staff("u1", "b1"), h.sell("b1"))
+		first.leave()
+		h.sell("b1")
+		c, recovered := h.connectAs(first.conn.sid, staff("u1", "b1"), first.cursor(), 1<<10)
+		if recovered || c.conn.sid == first.conn.sid {
+			t.Fatalf("recovered %t in session %s, want a new one", recovered, c.conn.sid)
+		}
+		want := []string{h.sell("b1")}
+		synctest.Wait()
+		wantEvents(t, "u1", c.leave(), want)
+		h.hub.Close()
+	})
 }
 
 func Test_a_disabled_user_gets_the_change_and_then_the_end(t *testing.T) {
@@ -238,11 +313,11 @@ func Test_rooms_are_joined_and_left_within_the_rights(t *testing.T) {
 		last := h.sell("b1")
 		b2 := h.sell("b2")
 		synctest.Wait()
-		if got := c.leave(); got[len(got)-1] != last || slices.Contains(got, missed) && len(got) != 2 {
+		if got := c.leave(); len(got) == 0 || got[len(got)-1] != last || slices.Contains(got, missed) && len(got) != 2 {
 			t.Fatalf("staff got %v, want %s last and nothing of the time outside", got, last)
 		}
 		got := root.leave()
-		if got[len(got)-1] != b2 || len(got) < 4 {
+		if len(got) < 4 || got[len(got)-1] != b2 {
 			t.Fatalf("admin got %v, want %s last", got, b2)
 		}
 		h.hub.Close()
@@ -304,6 +379,29 @@ func Test_a_token_that_ends_closes_the_connection_unless_refreshed(t *testing.T)
 		for _, c := range []*client{old, fresh, other} {
 			c.leave()
 		}
+		h.hub.Close()
+	})
+}
+
+// A token counts from where the connection is, not from where the log is: what
+// the log says in between of the rights is still to come.
+func Test_rights_of_a_new_token_count_from_the_cursor_on(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *HubConfig) {
+			c.Verify = func(context.Context, string) (domain.Identity, time.Time, error) {
+				return staff("u1", "b1"), time.Time{}, nil
+			}
+		})
+		c, _ := h.connect(staff("u1"), "")
+		c.setStuck(true)
+		want := []string{
+			h.setUser(domain.UserUpdated{UserID: "u1", Action: domain.ActionCreated, Role: domain.RoleStaff, Branches: []string{"b1"}}),
+			h.sell("b1"),
+		}
+		ask(t, c, "auth:refresh", `{"token":"t"}`)
+		c.setStuck(false)
+		synctest.Wait()
+		wantEvents(t, "u1", c.leave(), want)
 		h.hub.Close()
 	})
 }

@@ -27,10 +27,9 @@ type HubConfig struct {
 	Branches func() []string
 
 	// Unread gives the oldest of a user's personal notifications after a
-	// position that he hasn't acknowledged, at most limit, and the position
-	// up to which it knows of any. Who connects without a cursor gets them
-	// first. Nil: nobody has any.
-	Unread func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error)
+	// position that he hasn't acknowledged, at most limit. Who connects
+	// without a cursor gets them first. Nil: nobody has any.
+	Unread func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, error)
 
 	// Sessions keeps what clients changed of their rooms, for sessions that
 	// are recovered (ConnectRequest.KeepRooms). Nil: they come back to the

@@ -19,7 +19,7 @@ type (
 		args []json.RawMessage
 		ack  func(any)
 	}
-	roomChanged       struct{} // the first of Connection.changes is done
+	handled           struct{} // the first of Connection.asked is done
 	connectionExpired struct{ at time.Time }
 	connectionEnd     struct{ reason EndReason }
 )
@@ -64,16 +64,12 @@ func (c *Connection) Release() { <-c.places }
 func (c *Connection) Receive(msg any) {
 	switch m := msg.(type) {
 	case inbound:
-		if m.name == "auth:refresh" {
-			c.refresh(m) // gives its place back itself
-			return
+		if c.asked = append(c.asked, m); len(c.asked) == 1 {
+			c.handle(m)
 		}
-		if c.changes = append(c.changes, m); len(c.changes) == 1 {
-			c.changeNext()
-		}
-	case roomChanged:
-		if c.changes = c.changes[1:]; len(c.changes) > 0 {
-			c.changeNext()
+	case handled:
+		if c.asked = c.asked[1:]; len(c.asked) > 0 {
+			c.handle(c.asked[0])
 		}
 	case connectionExpired:
 		if c.expiresAt(m.at) {
@@ -113,18 +109,9 @@ func Refusal(err error) any {
 	return errorAnswer{Error: fields}
 }
 
-// changeNext has the first of the changes made off the actor: what it makes of
-// the rooms is kept before it holds, and listing them may take a query.
-func (c *Connection) changeNext() {
-	m := c.changes[0]
-	c.aside(m, func() {
-		c.finish(m, c.changeRoom(m))
-		c.ref.Send(roomChanged{})
-	})
-}
-
-// aside handles an event off the actor, behind the same fence.
-func (c *Connection) aside(m inbound, handle func()) {
+// handle handles what a client asks for off the actor, since it may take its
+// time, and behind the same fence. The next one waits for it.
+func (c *Connection) handle(m inbound) {
 	if !c.hub.ran.begin(func() {
 		defer func() {
 			if reason := recover(); reason != nil {
@@ -132,19 +119,21 @@ func (c *Connection) aside(m inbound, handle func()) {
 				c.Panicked(reason)
 			}
 		}()
-		handle()
+		var answer any
+		if m.name == "auth:refresh" {
+			answer = c.refresh(m)
+		} else {
+			answer = c.changeRoom(m)
+		}
+		c.Release()
+		m.ack(answer)
+		c.ref.Send(handled{})
 	}) {
 		c.Release() // the hub is closing, and with it the connection
 	}
 }
 
-func (c *Connection) finish(m inbound, answer any) {
-	c.Release()
-	m.ack(answer)
-}
-
-// changeRoom handles room:join and room:leave. It is called for one change at
-// a time.
+// changeRoom handles room:join and room:leave.
 func (c *Connection) changeRoom(m inbound) any {
 	var name string
 	if len(m.args) != 1 || json.Unmarshal(m.args[0], &name) != nil {
@@ -155,9 +144,13 @@ func (c *Connection) changeRoom(m inbound) any {
 		plan = c.leaveLocked
 	}
 	c.mu.Lock()
+	over := c.ending != ""
 	next, changed, no := plan(name)
 	c.mu.Unlock()
-	if no != nil {
+	switch {
+	case over:
+		return Refusal(ending())
+	case no != nil:
 		return Refusal(no)
 	}
 	if changed {
@@ -170,7 +163,7 @@ func (c *Connection) changeRoom(m inbound) any {
 				return Refusal(domain.Reject(domain.CodeOverloaded, "the change could not be kept, and was not made; try again"))
 			}
 		}
-		if !c.choose(next) {
+		if !c.choose(next) && !c.keepRooms { // what is kept holds when the session comes back
 			return Refusal(ending())
 		}
 	}
@@ -191,28 +184,24 @@ func (c *Connection) choose(next choices) bool {
 	return true
 }
 
-// refresh has a new token judged and put in the old one's place, off the actor.
-func (c *Connection) refresh(m inbound) {
+// refresh has a new token judged and put in the old one's place.
+func (c *Connection) refresh(m inbound) any {
 	var arg struct {
 		Token string `json:"token"`
 	}
 	if len(m.args) != 1 || json.Unmarshal(m.args[0], &arg) != nil || arg.Token == "" || c.hub.cfg.Verify == nil {
-		c.finish(m, Refusal(domain.Invalid(domain.FieldError{Field: "token", Message: "give {token} with a signed token"})))
-		return
+		return Refusal(domain.Invalid(domain.FieldError{Field: "token", Message: "give {token} with a signed token"}))
 	}
-	c.aside(m, func() {
-		ctx, cancel := context.WithTimeout(c.hub.ctx, refreshTimeout)
-		defer cancel()
-		identity, expiresAt, err := c.hub.cfg.Verify(ctx, arg.Token)
-		if err == nil {
-			err = c.renew(identity, expiresAt)
-		}
-		if err != nil {
-			c.finish(m, Refusal(err))
-			return
-		}
-		c.finish(m, okAnswer{OK: true, Rooms: c.roomNames(c.hub.cfg.Branches)})
-	})
+	ctx, cancel := context.WithTimeout(c.hub.ctx, refreshTimeout)
+	defer cancel()
+	identity, expiresAt, err := c.hub.cfg.Verify(ctx, arg.Token)
+	if err == nil {
+		err = c.renew(identity, expiresAt)
+	}
+	if err != nil {
+		return Refusal(err)
+	}
+	return okAnswer{OK: true, Rooms: c.roomNames(c.hub.cfg.Branches)}
 }
 
 // renew puts a new token's claims in the place of the old one's. A token of
@@ -229,7 +218,7 @@ func (c *Connection) renew(identity domain.Identity, expiresAt time.Time) error 
 		return domain.Reject(domain.CodeUnauthorized, "the token is another user's")
 	}
 	c.claims = identity
-	c.judgeLocked(c.hub.cfg.Log.Head())
+	c.judgeLocked(c.cursor) // as it would if it came back with that token
 	if c.ending != "" {
 		c.finishLocked()
 		return domain.Reject(domain.CodeForbiddenNamespace, "the new token does not allow %s", c.namespace)

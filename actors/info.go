@@ -39,19 +39,15 @@ func (c *Connection) roomNames(branches func() []string) []string {
 	c.mu.Unlock()
 	var names []string
 	for _, m := range members {
-		switch {
-		case m.hidden:
-		case m.room.name == domain.RoomAllBranches:
-			for _, b := range branches() {
-				name := domain.RoomOfBranch(b)
-				if _, gone := left[name]; !gone {
-					names = append(names, name)
-				}
-			}
-		default:
+		if m.room.name != domain.RoomAllBranches {
 			names = append(names, m.room.name)
+			continue
+		}
+		for _, b := range branches() {
+			names = append(names, domain.RoomOfBranch(b))
 		}
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { _, out := left[name]; return out })
 	slices.Sort(names)
 	return slices.Compact(names)
 }

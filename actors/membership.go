@@ -8,13 +8,12 @@ import (
 	"bms/domain"
 )
 
-// member is a connection's membership of a room, for events after since.
+// member is a connection's membership of a room, for events after since. What
+// the client sees of them is for its choices to say: the connection stays in
+// the user's own room, where changes of his rights arrive, whatever they are.
 type member struct {
 	room  *room
 	since domain.Position
-	// hidden is a room left by the client that the connection itself still
-	// needs: the user's own, where changes of the user's rights arrive.
-	hidden bool
 }
 
 // choices is what the client changed of its rooms, and all that has to be kept
@@ -75,17 +74,11 @@ func (c *Connection) settleLocked(at domain.Position) {
 		if left && !isOwnRoom(name, c.userID) {
 			continue
 		}
-		m := member{since: at}
 		if i := find(c.members, name); i >= 0 {
-			m = c.members[i]
+			members = append(members, c.members[i])
 		} else {
-			m.room = c.hub.rooms.join(name, c)
+			members = append(members, member{room: c.hub.rooms.join(name, c), since: at})
 		}
-		m.hidden = left
-		if from := c.chosen.joined[name]; from.After(m.since) {
-			m.since = from
-		}
-		members = append(members, m)
 	}
 	for _, m := range c.members {
 		if find(members, m.room.name) < 0 {
@@ -100,32 +93,45 @@ func (c *Connection) settleLocked(at domain.Position) {
 func (c *Connection) seesLocked(f *Frame) bool {
 	for i := range c.members {
 		m := &c.members[i]
-		if m.hidden || !f.pos().After(m.since) || !slices.Contains(f.rooms, m.room.name) {
+		if !f.pos().After(m.since) || !slices.Contains(f.rooms, m.room.name) || c.chosen.outside(m.room.name, f.event) {
 			continue
 		}
-		if m.room.name == domain.RoomAllBranches && c.outsideLocked(f) {
-			continue
-		}
-		return domain.MaySee(c.identity, c.namespace, f.event)
+		return domain.MaySee(c.identity, c.namespace, f.event) && c.mayStillSeeLocked(f.event)
 	}
 	return false
 }
 
-// outsideLocked reports whether an event is of a branch that the client has left
-// among "every branch", or came back to after it.
-func (c *Connection) outsideLocked(f *Frame) bool {
-	if len(c.chosen.left)+len(c.chosen.joined) == 0 {
+// mayStillSeeLocked reports whether an event from before the last change of the
+// user's rights that was known at connect is within them as they were then: what
+// the API doesn't show him any more is not replayed either.
+func (c *Connection) mayStillSeeLocked(e *domain.Event) bool {
+	if c.now == nil {
+		return true
+	}
+	id := c.now.Overlay(c.claims)
+	return domain.MaySee(id, c.namespace, e) && domain.MayRead(id, e)
+}
+
+// outside reports whether the client has left a room, or came back to it after
+// the event. "Every branch" is left by the branch.
+func (c choices) outside(name string, e *domain.Event) bool {
+	if len(c.left)+len(c.joined) == 0 {
 		return false
 	}
-	name := domain.RoomOfBranch(f.event.BranchID)
-	_, left := c.chosen.left[name]
-	return left || !f.pos().After(c.chosen.joined[name])
+	if name == domain.RoomAllBranches {
+		name = domain.RoomOfBranch(e.BranchID)
+	}
+	_, left := c.left[name]
+	return left || !e.Pos.After(c.joined[name])
 }
 
 // joinLocked is what the client's choices are once it has joined a room, from
 // the log's present end on. changed is false where it is in it already.
 func (c *Connection) joinLocked(name string) (next choices, changed bool, no *domain.Rejection) {
 	if no := domain.MayJoin(c.identity, name); no != nil {
+		return next, false, no
+	}
+	if no := domain.MayJoin(c.now.Overlay(c.claims), name); c.now != nil && no != nil {
 		return next, false, no
 	}
 	_, left := c.chosen.left[name]

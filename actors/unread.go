@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"bms/domain"
@@ -10,40 +11,50 @@ import (
 // unreadPage is how many unread notifications a connection holds at a time.
 const unreadPage = 100
 
-// unreadLag is how many log records the notifications' read model may be
-// behind for a new connection to begin where it is. Beyond, the connection
-// begins at the head, and what lies between stays unread until the next one.
-const unreadLag = 10_000
+// unreadEnd is the message that ends a backlog: the client has all of it, and
+// goes on after {pos}.
+const unreadEnd = "notifications:end"
 
 // backlog is what a connection without a cursor gets before the log: the
 // user's unread notifications up to the connection's first cursor, a page at a
-// time. The connection's flusher alone uses it.
+// time. While it lasts, the client is to go on where it has got to in it. The
+// connection's flusher alone uses it, but for at.
 type backlog struct {
 	events []*domain.Event
 	more   bool // beyond events
 	upTo   domain.Position
+	// at is behind the last one given out, before the first one at the
+	// beginning; guarded by Connection.mu.
+	at domain.Position
 }
 
-// unread begins a backlog and moves the cursor to where it ends; nil for none.
-func (h *Hub) unread(ctx context.Context, userID string, head domain.Position) (*backlog, domain.Position, error) {
+// unread begins a backlog up to a position, nil for none. What the read model
+// doesn't know of yet stays unread until the next connection.
+func (h *Hub) unread(ctx context.Context, userID string, upTo domain.Position) (*backlog, error) {
 	if h.cfg.Unread == nil {
-		return nil, head, nil
+		return nil, nil
 	}
-	events, at, err := h.cfg.Unread(ctx, userID, domain.Position{}, unreadPage+1)
+	events, err := h.cfg.Unread(ctx, userID, domain.Position{}, unreadPage+1)
 	if err != nil {
-		return nil, head, fmt.Errorf("read unread notifications of %s: %w", userID, err)
+		return nil, fmt.Errorf("read unread notifications of %s: %w", userID, err)
 	}
-	if !at.After(head) && head.Seq-at.Seq > unreadLag {
-		at = head
-	}
-	if at.Seq == 0 { // it has folded nothing, and knows of no epoch
-		at.Epoch = head.Epoch
-	}
-	b := &backlog{upTo: at}
+	b := &backlog{upTo: upTo}
 	if b.take(events); len(b.events) == 0 {
-		return nil, at, nil
+		return nil, nil
 	}
-	return b, at, nil
+	b.at = before(b.events[0].Pos)
+	return b, nil
+}
+
+// before is the last position before an event's.
+func before(p domain.Position) domain.Position {
+	if p.Index > 0 {
+		p.Index--
+		return p
+	}
+	p.Seq--
+	p.Index = domain.MaxEventsPerCommit - 1
+	return p
 }
 
 // take makes events, a page and one more if there are as many, what is to be
@@ -57,42 +68,44 @@ func (b *backlog) take(events []*domain.Event) {
 }
 
 // giveUnread appends frames of the backlog, about size bytes, and reads its next
-// page where one is wanted. What comes last carries the connection's cursor, so
-// that a client that has it all resumes behind the backlog, and one that
-// doesn't inside it.
+// page where one is wanted. Behind the last one it says so.
 func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
 	u := c.unread
 	given, bytes := 0, 0
 	for given < len(u.events) && size > 0 {
-		e := u.events[given]
+		b := c.hub.cfg.Codecs[c.codec].Event(u.events[given])
 		given++
-		cursor := e.Pos
-		if given == len(u.events) && !u.more {
-			cursor = u.upTo
-		}
-		b := c.hub.cfg.Codecs[c.codec].Event(e, cursor)
 		dst = append(dst, b)
 		size -= len(b)
 		bytes += len(b)
 	}
-	if given == 0 {
-		return dst, size
+	if given > 0 {
+		last := u.events[given-1]
+		c.hub.delivered(given, bytes, last, nil, nil)
+		u.events = u.events[given:]
+		c.mu.Lock()
+		u.at = last.Pos
+		c.mu.Unlock()
 	}
-	last := u.events[given-1]
-	c.hub.delivered(given, bytes, last, nil, nil)
-	u.events = u.events[given:]
 	if len(u.events) == 0 && u.more {
-		events, _, err := c.hub.cfg.Unread(c.hub.ctx, c.userID, last.Pos, unreadPage+1)
+		events, err := c.hub.cfg.Unread(c.hub.ctx, c.userID, u.at, unreadPage+1)
 		if err != nil {
 			c.hub.cfg.Logger.Error("connection can't read its unread notifications", "sid", c.sid, "error", err)
 			c.end(EndLogUnavailable)
+			return dst, 0
 		}
 		u.take(events)
 	}
-	if len(u.events) == 0 {
-		c.mu.Lock()
-		c.unread = nil
-		c.mu.Unlock()
+	if len(u.events) > 0 {
+		return dst, size
 	}
-	return dst, size
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unread = nil
+	end := c.hub.cfg.Codecs[c.codec].Message(unreadEnd, endOfUnread(c.cursor), c.cursor)
+	return append(dst, end), size - len(end)
+}
+
+func endOfUnread(pos domain.Position) json.RawMessage {
+	return append(pos.AppendTo([]byte(`{"pos":"`)), `"}`...)
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,85 +11,155 @@ import (
 	"bms/domain"
 )
 
-// cursorCodec encodes an event as its position and the cursor it sets.
-type cursorCodec struct{ textCodec }
+// unreadUpTo is a read model of unread notifications that has folded the log up
+// to a position, all of it if that is zero.
+func (h *house) unreadUpTo(at *domain.Position) func(context.Context, string, domain.Position, int) ([]*domain.Event, error) {
+	return func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, error) {
+		var unread []*domain.Event
+		commits, err := h.log.ReadStream(ctx, domain.StreamNotifications, 0, 1<<20)
+		for _, c := range commits {
+			for i := range c.Events {
+				e := &c.Events[i]
+				mine := slices.Contains(domain.AppendRooms(nil, e), domain.RoomOfUserNotifications(userID))
+				if mine && e.Pos.After(after) && (at.Seq == 0 || !e.Pos.After(*at)) && len(unread) < limit {
+					unread = append(unread, e)
+				}
+			}
+		}
+		return unread, err
+	}
+}
 
-func (cursorCodec) Event(e *domain.Event, cursor domain.Position) []byte {
-	return []byte(e.Pos.String() + "/" + cursor.String())
+func (h *house) notify(user string) string {
+	h.t.Helper()
+	return h.put(domain.StreamNotifications, domain.Fact{Payload: domain.SystemNotification{Audience: domain.RoomOfUserNotifications(user), Severity: "info"}})
+}
+
+func newInbox(t *testing.T) *house {
+	t.Helper()
+	var h *house
+	h = newHouse(t, func(c *HubConfig) {
+		c.Unread = func(ctx context.Context, user string, after domain.Position, limit int) ([]*domain.Event, error) {
+			return h.unreadUpTo(&domain.Position{})(ctx, user, after, limit)
+		}
+	})
+	return h
 }
 
 func Test_unread_notifications_come_between_the_session_and_the_log(t *testing.T) {
 	for _, count := range []int{0, 1, 3, unreadPage, unreadPage + 1, 3*unreadPage + 7} {
 		synctest.Test(t, func(t *testing.T) {
-			var h *house
-			h = newHouse(t, func(c *HubConfig) {
-				c.Codecs = []Codec{cursorCodec{}}
-				c.Unread = func(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error) {
-					var unread []*domain.Event
-					commits, err := h.log.ReadStream(ctx, domain.StreamNotifications, 0, 1<<20)
-					for _, c := range commits {
-						for i := range c.Events {
-							if c.Events[i].Pos.After(after) && len(unread) < limit {
-								unread = append(unread, &c.Events[i])
-							}
-						}
-					}
-					return unread, h.log.Head(), err
-				}
-			})
-			notify := func() string {
-				return h.put(domain.StreamNotifications, domain.Fact{Payload: domain.SystemNotification{Audience: domain.RoomOfUserNotifications("u1"), Severity: "info"}})
-			}
+			h := newInbox(t)
+			h.sell("b1")
 			var want []string
 			for range count {
-				p := notify()
+				want = append(want, h.notify("u1"))
 				h.sell("b1")
-				want = append(want, p+"/"+p)
 			}
 			head := h.log.Head().String()
-			if count > 0 {
-				want[count-1], _, _ = strings.Cut(want[count-1], "/")
-				want[count-1] += "/" + head
-			}
 			c, _ := h.connect(staff("u1", "b1"), "")
-			late := notify() // while the backlog is being read: from the log, once
+			late := h.notify("u1") // while the backlog is being read: from the log, once
 			sale := h.sell("b1")
-			want = append(want, late+"/"+late, sale+"/"+sale)
+			session := head
+			if count > 0 {
+				session = fmt.Sprint(domain.Position{Epoch: h.log.Head().Epoch, Seq: 1, Index: domain.MaxEventsPerCommit - 1})
+				want = append(want, fmt.Sprintf(`notifications:end %s {"pos":"%s"}`, head, head))
+			}
+			want = append(want, late, sale)
 			synctest.Wait()
-			got := c.leave()
-			if !slices.Equal(got, want) {
+			c.leave()
+			if got := c.frames[0]; !strings.HasPrefix(got, "session "+session) || !strings.Contains(got, `"pos":"`+session+`"`) {
+				t.Fatalf("%d unread: first %q, want the session at %s", count, got, session)
+			}
+			if got := c.frames[1:]; !slices.Equal(got, want) {
 				t.Fatalf("%d unread: got %d %v,\nwant %d %v", count, len(got), got, len(want), want)
 			}
-			if len(c.messages) != 1 || !strings.HasPrefix(c.messages[0], "session "+head) {
-				t.Fatalf("messages %q, want the session at %s", c.messages, head)
-			}
 			// With a cursor it goes on from there: no backlog.
-			_, cursor, _ := strings.Cut(got[len(got)-1], "/")
-			again, _ := h.connect(staff("u1", "b1"), cursor)
+			again, _ := h.connect(staff("u1", "b1"), c.cursor())
 			synctest.Wait()
-			if got := again.leave(); len(got) != 0 {
-				t.Fatalf("resumed: got %v, want nothing", got)
+			if got := again.leave(); len(got) != 0 || len(again.frames) != 1 {
+				t.Fatalf("resumed: got %v, want the session only", again.frames)
 			}
 			h.hub.Close()
 		})
 	}
 }
 
-func Test_a_client_of_an_empty_log_can_resume(t *testing.T) {
+// A client may be cut anywhere, and go on after what it has got to.
+func Test_unread_notifications_survive_a_cut_at_any_frame(t *testing.T) {
+	const count = unreadPage // whose second page is empty
+	for cut := 1; cut < count+3; cut += 1 + cut/3*20 {
+		synctest.Test(t, func(t *testing.T) {
+			h := newInbox(t)
+			var want []string
+			for range count {
+				want = append(want, h.notify("u1"))
+			}
+			c, _ := h.connect(staff("u1", "b1"), "")
+			c.setStuck(true)
+			synctest.Wait()
+			var frames [][]byte
+			for len(frames) < cut {
+				if frames = c.conn.Next(frames, 1); c.conn.Cursor().String() != cursorOf(string(frames[len(frames)-1])) {
+					t.Fatalf("cut at %d: a ping is answered with %s, want %s", cut, c.conn.Cursor(), cursorOf(string(frames[len(frames)-1])))
+				}
+			}
+			var got []string
+			for _, f := range frames[:cut] {
+				if !strings.Contains(string(f), " ") {
+					got = append(got, string(f))
+				}
+			}
+			c.leave()
+			again, recovered := h.connect(staff("u1", "b1"), cursorOf(string(frames[cut-1])))
+			if !recovered {
+				t.Fatalf("cut at %d: recovered false, want true", cut)
+			}
+			synctest.Wait()
+			wantEvents(t, fmt.Sprintf("cut at %d", cut), append(got, again.leave()...), want)
+			h.hub.Close()
+		})
+	}
+}
+
+func Test_unread_notifications_that_are_not_known_yet_bring_nobody_into_the_past(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *HubConfig) {
-			c.Unread = func(context.Context, string, domain.Position, int) ([]*domain.Event, domain.Position, error) {
-				return nil, domain.Position{}, nil // a read model that has folded nothing
+		var h *house
+		stalled := domain.Position{}
+		h = newHouse(t, func(c *HubConfig) {
+			c.Unread = func(ctx context.Context, user string, after domain.Position, limit int) ([]*domain.Event, error) {
+				return h.unreadUpTo(&stalled)(ctx, user, after, limit)
 			}
 		})
+		known := h.notify("u1")
+		stalled = h.log.Head()
+		h.sell("b1")
+		h.notify("u1") // not known yet
+		h.setUser(domain.UserUpdated{UserID: "u1", Action: domain.ActionCreated, Role: domain.RoleStaff, Branches: []string{"b1"}, Disabled: true})
+		h.setUser(domain.UserUpdated{UserID: "u1", Action: domain.ActionUpdated, Role: domain.RoleStaff, Branches: []string{"b1"}})
+		h.sell("b1")
+		c, _ := h.connect(staff("u1", "b1"), "")
+		want := []string{known, h.sell("b1")}
+		synctest.Wait()
+		if got := c.endReason(); got != "" {
+			t.Fatalf("ended for %q, want it alive", got)
+		}
+		wantEvents(t, "u1", c.leave(), want)
+		stalled = domain.Position{}
+		h.hub.Close()
+	})
+}
+
+func Test_a_client_of_an_empty_log_can_resume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInbox(t)
 		c, _ := h.connect(staff("u1", "b1"), "")
 		synctest.Wait()
-		_, cursor, _ := strings.Cut(c.messages[0], " ")
 		c.leave()
 		p := h.sell("b1")
-		again, recovered := h.connect(staff("u1", "b1"), cursor[:domain.PositionLen])
+		again, recovered := h.connect(staff("u1", "b1"), c.cursor())
 		if !recovered {
-			t.Fatalf("resume at %s: recovered false, want true", cursor[:domain.PositionLen])
+			t.Fatalf("resume at %s: recovered false, want true", c.cursor())
 		}
 		synctest.Wait()
 		wantEvents(t, "resumed", again.leave(), []string{p})

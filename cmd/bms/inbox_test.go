@@ -36,19 +36,30 @@ func (n *testNode) unread(t *testing.T, token string) (items []string) {
 }
 
 // seen waits for the event at a position, empty for none, and returns the
-// positions of all that came to a client since it was asked last.
+// positions of all events that came to a client since it was asked last.
 func (s *testSocket) seen(last string) (all []string) {
 	s.t.Helper()
-	for last != "" && !slices.Contains(all, last) {
-		all = append(all, s.next().Pos)
+	note := func(e testEvent) {
+		if e.Type == "notifications:end" {
+			s.unreadEnd = e.Pos
+			return
+		}
+		all = append(all, e.Pos)
 	}
-	if a := s.ask("ping"); !a.OK {
+	for last != "" && !slices.Contains(all, last) {
+		note(s.next())
+	}
+	a := s.ask("ping")
+	if !a.OK {
 		s.t.Fatalf("ping: %+v", a)
 	}
 	for _, e := range s.events {
-		all = append(all, e.Pos)
+		note(e)
 	}
 	s.events = nil
+	if last != "" && a.Pos < last {
+		s.t.Errorf("ping says %s, want no less than %s", a.Pos, last)
+	}
 	return all
 }
 
@@ -124,8 +135,12 @@ func TestInbox_keeps_notifications_for_a_user_who_is_offline(t *testing.T) {
 			n = startNode(t, dir, "--connect-rate", "1000/1m")
 			phone = device("")
 			check("after a restart", phone, at[2:]...)
-			if a := phone.ask("notifications:ack", phone.session.Pos); !a.OK {
-				t.Errorf("ack of the session's position: %+v", a)
+			if phone.session.Pos >= at[2] || phone.unreadEnd < at[len(at)-1] {
+				t.Errorf("the session is at %s and what was unread ends at %s, want the first before %s and the other not before %s",
+					phone.session.Pos, phone.unreadEnd, at[2], at[len(at)-1])
+			}
+			if a := phone.ask("notifications:ack", phone.unreadEnd); !a.OK {
+				t.Errorf("ack of the end of what was unread: %+v", a)
 			}
 			check("all acknowledged", device(""))
 			if got := n.unread(t, ann); len(got) != 0 {

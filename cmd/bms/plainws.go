@@ -113,7 +113,7 @@ func (r plainReceiver) Closed(reason string) { r.client.closed(reason) }
 // the one in its data.
 type plainEncoder struct{}
 
-func (plainEncoder) Event(e *domain.Event, _ domain.Position) []byte {
+func (plainEncoder) Event(e *domain.Event) []byte {
 	return wsframe.Text(e.AppendEnvelope(make([]byte, 0, 256+len(e.Data))))
 }
 

@@ -66,6 +66,7 @@ type testSocket struct {
 	asked     int
 	events    []testEvent // that came before an answer
 	session   testSession
+	unreadEnd string // where the message notifications:end said it was
 }
 
 type testSession struct {
@@ -340,8 +341,9 @@ func (s *testSocket) packet(ctx context.Context, message string) (done bool, e t
 		if err := json.Unmarshal(args[0], &name); err != nil {
 			return true, e, 0, err
 		}
-		if name == "session" || name == "stats" {
-			return true, testEvent{Type: name, Data: args[1]}, 0, nil
+		if name == "session" || name == "stats" || name == "notifications:end" {
+			e = testEvent{Type: name, Data: args[1]}
+			return true, e, 0, json.Unmarshal(args[len(args)-1], &e.Pos)
 		}
 		return true, e, 0, json.Unmarshal(args[1], &e)
 	}

@@ -27,26 +27,25 @@ const (
 // log's present end, if that is not long in coming, so that what was
 // acknowledged just now, on another device, is not among them. A read model
 // that can't answer keeps nobody out: what is unread stays so.
-func (s *sockets) unread(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, domain.Position, error) {
-	if after.Seq > 0 {
-		return s.projections.Unread(ctx, userID, after, limit)
+func (s *sockets) unread(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, error) {
+	var behind error
+	if after.Seq == 0 {
+		wait, cancel := context.WithTimeout(ctx, unreadWait)
+		defer cancel()
+		behind = s.projections.WaitFor(wait, projections.Notifications, s.log.Head())
 	}
-	head := s.log.Head()
-	wait, cancel := context.WithTimeout(ctx, unreadWait)
-	defer cancel()
-	err := s.projections.WaitFor(wait, projections.Notifications, head)
-	if err == nil || errors.Is(err, context.DeadlineExceeded) {
-		events, pos, readErr := s.projections.Unread(ctx, userID, after, limit)
-		if readErr == nil {
-			return events, pos, nil
-		}
-		err = readErr
+	events, _, err := s.projections.Unread(ctx, userID, after, limit)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil && after.Seq > 0:
+		return nil, err
+	case err != nil:
+		s.logger.Warn("connecting without unread notifications", "user", userID, "error", err)
+	case behind != nil:
+		s.logger.Warn("connecting with unread notifications of a while ago", "user", userID, "error", behind)
 	}
-	if ctx.Err() != nil {
-		return nil, head, ctx.Err()
-	}
-	s.logger.Warn("connecting without unread notifications", "user", userID, "error", err)
-	return nil, head, nil
+	return events, nil
 }
 
 // acked answers "notifications:ack".

@@ -18,6 +18,14 @@ type Session struct {
 	Recovered bool            `json:"recovered"`
 }
 
+// NotificationsEnd is the data of the message notifications:end, which comes
+// behind the unread notifications that a connection begins with.
+type NotificationsEnd struct {
+	// Pos is where to go on from: the session had the position before the
+	// first of them.
+	Pos domain.Position `json:"pos"`
+}
+
 // SocketStats is the data of the message stats, which /ws-admin gets once a
 // second.
 type SocketStats struct {

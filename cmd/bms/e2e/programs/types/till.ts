@@ -119,6 +119,8 @@ export const plain = (message: WebSocketMessage): string => {
   switch (message.type) {
     case "session":
       return message.data.sid;
+    case "notifications:end":
+      return message.pos;
     case "stats":
       return String(message.data.eventsPerSecond);
     case "ack":
