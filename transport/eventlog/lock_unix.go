@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,7 @@ type lock struct{ file *os.File }
 // lockDir takes the folder, or returns one error that says why not and what to
 // do. It is a lock per open file, so a second Open in one process fails too.
 func lockDir(dir string) (*lock, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := makeDir(dir, syncDir); err != nil {
 		return nil, fmt.Errorf("log folder %q cannot be made: %w", dir, err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o640)
@@ -41,6 +42,28 @@ func lockDir(dir string) (*lock, error) {
 	_ = f.Truncate(0)
 	_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
 	return &lock{f}, nil
+}
+
+// makeDir makes a folder if it is not there, and those above it, and brings the
+// name of each to disk: a folder whose name a power cut takes away is empty at
+// the next start, whatever was synced in it.
+func makeDir(dir string, sync func(dir string) error) error {
+	var parents []string
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		parents = append(parents, filepath.Dir(d))
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	for _, d := range parents {
+		if err := sync(d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lockHeld reports whether some process has a folder.
