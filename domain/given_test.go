@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"testing"
@@ -171,4 +172,19 @@ func stateJSON(t testing.TB, s State) string {
 
 func invalid(field, message string) map[string]any {
 	return map[string]any{"errors": []FieldError{{Field: field, Message: message}}}
+}
+
+// readState makes a state of what stateJSON gives.
+func readState(stream string, raw []byte) (State, error) {
+	s, err := NewState(stream)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, err
+	}
+	if b, ok := s.(*Branch); ok {
+		b.Reindex()
+	}
+	return s, nil
 }

@@ -218,7 +218,7 @@ func clone(t *rapid.T, b *Branch) *Branch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := UnmarshalState(StreamOfBranch(b.ID), raw)
+	s, err := readState(StreamOfBranch(b.ID), raw)
 	if err != nil {
 		t.Fatal(err)
 	}

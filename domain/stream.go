@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -115,18 +114,3 @@ func NewState(stream string) (State, error) {
 // MarshalState returns the canonical JSON of a state: equal states give equal
 // bytes.
 func MarshalState(s State) ([]byte, error) { return marshal(s) }
-
-// UnmarshalState is the inverse of MarshalState for the state of a stream.
-func UnmarshalState(stream string, raw []byte) (State, error) {
-	s, err := NewState(stream)
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(raw, s); err != nil {
-		return nil, fmt.Errorf("decode the state of %s: %w", stream, err)
-	}
-	if b, ok := s.(*Branch); ok {
-		b.Reindex()
-	}
-	return s, nil
-}

@@ -74,17 +74,12 @@ func Test_state_survives_a_round_trip(t *testing.T) {
 	commit(t, i, command(RoleStaff, AckNotifications{Pos: Position{Epoch: 7, Seq: 3}.String()}))
 	for stream, s := range map[string]State{"branch/b1": b, "user/u1": u, "notifications": n, "inbox/staff": i} {
 		raw := stateJSON(t, s)
-		back, err := UnmarshalState(stream, []byte(raw))
+		back, err := readState(stream, []byte(raw))
 		if err != nil || !reflect.DeepEqual(back, s) {
 			t.Errorf("%s reads\n     %+v, %v\nwant %+v", raw, back, err, s)
 		}
 		if again := stateJSON(t, back); again != raw {
 			t.Errorf("%s encodes as %s the second time, %s the first", stream, again, raw)
-		}
-	}
-	for stream, raw := range map[string]string{"branch/b1": `[]`, "alerts/b1": `{}`} {
-		if s, err := UnmarshalState(stream, []byte(raw)); err == nil || !strings.Contains(err.Error(), stream) {
-			t.Errorf("state of %s from %s: %+v, %v; want an error that names the stream", stream, raw, s, err)
 		}
 	}
 }
