@@ -60,6 +60,7 @@ func (a *App) tracer() actors.Tracer {
 func (a *App) sources() telemetry.Sources {
 	return telemetry.Sources{
 		Head:     func() uint64 { return a.log.Head().Seq },
+		LogBytes: a.log.Size,
 		FeedHead: func() uint64 { return a.sockets.hub.Head().Seq },
 		DiskFree: func() (uint64, bool) { return freeBytes(a.cfg.dataDir) },
 		Unready:  a.unready,

@@ -227,6 +227,9 @@ func (a *App) unready() (reasons []string) {
 	if err := a.verifier.Ready(); err != nil {
 		reasons = append(reasons, err.Error())
 	}
+	if err := a.log.Failing(); err != nil {
+		reasons = append(reasons, err.Error())
+	}
 	if reason := nearlyFull(a.cfg.dataDir); reason != "" {
 		reasons = append(reasons, reason)
 	}
