@@ -214,15 +214,20 @@ func outcomeUnknown(cause error) error {
 // Pending is the number of commands that wait for an answer.
 func (b *Bus) Pending() int { return b.replies.len() }
 
-// Run hands commands on until the context ends or Close is called; then it
-// returns nil. It returns an error when the subscription cannot be made or ends
+// Run hands commands on until the context ends or Close is called; then, and if
+// that was before, it returns nil. It returns an error when the subscription cannot be made or ends
 // by itself. Only one Run at a time keeps the order.
 func (b *Bus) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	messages, err := b.cfg.Subscriber.Subscribe(ctx, b.cfg.Topic)
 	if err != nil {
-		return fmt.Errorf("subscribe to %q: %w", b.cfg.Topic, err)
+		select {
+		case <-b.closing:
+			return nil
+		default:
+			return fmt.Errorf("subscribe to %q: %w", b.cfg.Topic, err)
+		}
 	}
 	for {
 		select {

@@ -458,6 +458,20 @@ func Test_close_gives_up_when_its_context_ends(t *testing.T) {
 	})
 }
 
+// A node that is told to stop as it starts has nothing to complain of.
+func Test_run_after_close_has_nothing_to_do(t *testing.T) {
+	b, err := New(Config{Submit: accept, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Run(t.Context()); err != nil {
+		t.Errorf("run: %v, want nil", err)
+	}
+}
+
 func Test_run_tells_when_its_subscription_ends_by_itself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		local := NewLocal(0)
