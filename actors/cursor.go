@@ -38,10 +38,7 @@ func mergeTails(dst []*Frame, members []member, cursor, head domain.Position) (_
 	sources := 0
 	for i := range members {
 		m := &members[i]
-		at := cursor
-		if m.since.After(at) {
-			at = m.since
-		}
+		at := m.from(cursor)
 		before := len(dst)
 		if dst, ok = m.room.tail.after(dst, at, head, m.room.tail.limit); !ok {
 			return dst[:0], false

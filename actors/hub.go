@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,9 +39,10 @@ type Hub struct {
 
 	keeping keyLock // held for a session while its rooms are loaded or saved
 
-	mu       sync.Mutex // guards sessions and draining
-	sessions map[string]*Connection
-	draining bool
+	mu         sync.Mutex // guards what follows
+	sessions   map[string]*Connection
+	namespaces map[string]int // of the sessions
+	draining   bool
 }
 
 // NewHub makes a hub at the present end of the log. Connections can be made at
@@ -50,7 +52,7 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 		return nil, err
 	}
 	cfg.defaults()
-	h := &Hub{cfg: cfg, sessions: map[string]*Connection{}}
+	h := &Hub{cfg: cfg, sessions: map[string]*Connection{}, namespaces: map[string]int{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	head := cfg.Log.Head()
 	h.rooms = newRooms(cfg.System, cfg.TailFrames, cfg.RoomIdle, cfg.Now, head)
@@ -94,6 +96,10 @@ func (h *Hub) remember(c *Connection) (replaced *Connection, ok bool) {
 	}
 	replaced = h.sessions[c.sid]
 	h.sessions[c.sid] = c
+	if replaced != nil {
+		h.namespaces[replaced.namespace]--
+	}
+	h.namespaces[c.namespace]++
 	return replaced, true
 }
 
@@ -102,6 +108,7 @@ func (h *Hub) forget(c *Connection) {
 	defer h.mu.Unlock()
 	if h.sessions[c.sid] == c {
 		delete(h.sessions, c.sid)
+		h.namespaces[c.namespace]--
 	}
 }
 
@@ -166,35 +173,28 @@ type HubStats struct {
 	Connections int
 	Rooms       int
 	Namespaces  map[string]int
-	// Lag is the greatest number of log records a connection is behind.
-	Lag uint64
 }
 
-// Stats returns the hub's counts.
+// Stats returns the hub's counts. It costs the same however many connections
+// there are.
 func (h *Hub) Stats() HubStats {
-	s := HubStats{Events: h.events.Load(), Deliveries: h.deliveries.Load(), Rooms: len(h.rooms.infos()), Namespaces: map[string]int{}}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return HubStats{
+		Events: h.events.Load(), Deliveries: h.deliveries.Load(),
+		Connections: len(h.sessions), Rooms: h.rooms.inhabited(), Namespaces: maps.Clone(h.namespaces),
+	}
+}
+
+// Lags calls f with each connection's lag (ConnectionInfo). It looks at every
+// connection and its rooms.
+func (h *Hub) Lags(f func(records uint64)) {
 	head := h.Head()
 	for _, c := range h.all() {
-		s.Connections++
-		s.Namespaces[c.namespace]++
 		c.mu.Lock()
-		if head.Seq > c.cursor.Seq {
-			s.Lag = max(s.Lag, head.Seq-c.cursor.Seq)
-		}
+		lag := c.lagLocked(head)
 		c.mu.Unlock()
-	}
-	return s
-}
-
-// Lags calls f with each connection's lag, in log records between its cursor
-// and the head.
-func (h *Hub) Lags(f func(records uint64)) {
-	for _, c := range h.all() {
-		head, cursor := h.Head(), c.Cursor()
-		if head.Seq < cursor.Seq {
-			head = cursor
-		}
-		f(head.Seq - cursor.Seq)
+		f(lag)
 	}
 }
 

@@ -135,8 +135,10 @@ func Test_a_stuck_client_delays_nobody_and_gets_everything_later(t *testing.T) {
 		synctest.Wait()
 		wantEvents(t, "fast", fast.received(), want)
 		wantEvents(t, "slow while stuck", slow.received(), nil)
-		if lag := h.hub.Stats().Lag; lag != 2000 {
-			t.Fatalf("lag %d, want 2000", lag)
+		var lags []uint64
+		h.hub.Lags(func(records uint64) { lags = append(lags, records) })
+		if slices.Sort(lags); !slices.Equal(lags, []uint64{0, 2000}) {
+			t.Fatalf("lags %d, want 0 and 2000", lags)
 		}
 		slow.setStuck(false)
 		synctest.Wait()
@@ -402,6 +404,83 @@ func Test_rights_of_a_new_token_count_from_the_cursor_on(t *testing.T) {
 		c.setStuck(false)
 		synctest.Wait()
 		wantEvents(t, "u1", c.leave(), want)
+		h.hub.Close()
+	})
+}
+
+func Test_a_quiet_connection_is_not_behind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *HubConfig) { c.TailFrames, c.RecentFrames = 2, 2 })
+		lag := func(c *client) uint64 {
+			t.Helper()
+			synctest.Wait()
+			for _, info := range h.hub.Connections() {
+				if info.SID == c.conn.sid {
+					return info.Lag
+				}
+			}
+			t.Fatalf("%s is not connected", c.conn.sid)
+			return 0
+		}
+		start := h.sell("b1")
+		quiet, _ := h.connect(staff("u1", "b1"), "")
+		synctest.Wait()
+		for range 10 {
+			h.sell("b2")
+		}
+		if got := lag(quiet); got != 0 {
+			t.Errorf("lag %d with nothing in its rooms, want 0", got)
+		}
+		quiet.setStuck(true)
+		h.sell("b1")
+		if got := lag(quiet); got != 11 {
+			t.Errorf("lag %d with one event, want the 11 records to the head", got)
+		}
+		quiet.setStuck(false)
+		if got := lag(quiet); got != 0 {
+			t.Errorf("lag %d after it, want 0", got)
+		}
+		// In a room that is made for it, what came before isn't known.
+		old, _ := h.connect(staff("u2", "b2"), start)
+		old.setStuck(true)
+		if got := lag(old); got != 0 && got != 11 {
+			t.Errorf("lag %d, want 0 or 11", got)
+		}
+		old.leave()
+		quiet.leave()
+		h.hub.Close()
+	})
+}
+
+func Test_connections_and_rooms_are_counted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		check := func(when string, connections int, namespaces map[string]int) {
+			t.Helper()
+			s := h.hub.Stats()
+			for ns, want := range namespaces {
+				if got := s.Namespaces[ns]; got != want {
+					t.Errorf("%s: %d in %s, want %d", when, got, ns, want)
+				}
+			}
+			if rooms := len(h.hub.RoomInfos()); s.Connections != connections || s.Rooms != rooms {
+				t.Errorf("%s: %d connections and %d rooms, want %d and %d", when, s.Connections, s.Rooms, connections, rooms)
+			}
+		}
+		at := h.sell("b1")
+		one, _ := h.connect(admin("root"), at)
+		h.namespace = domain.NamespacePOS
+		two, _ := h.connect(staff("u1", "b1"), at)
+		check("two", 2, map[string]int{domain.NamespaceAll: 1, domain.NamespacePOS: 1})
+		again, _ := h.connectAs(two.conn.sid, staff("u1", "b1"), at, 1<<10)
+		check("one replaced", 2, map[string]int{domain.NamespaceAll: 1, domain.NamespacePOS: 1})
+		ask(t, again, "room:leave", `"branch:b1"`)
+		check("a room left", 2, nil)
+		synctest.Wait()
+		close(two.stop)
+		one.leave()
+		again.leave()
+		check("none", 0, map[string]int{domain.NamespaceAll: 0, domain.NamespacePOS: 0})
 		h.hub.Close()
 	})
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // ConnectionInfo describes a connection. Lag is the number of log records
-// between its cursor and the head; most of them may not be for it.
+// between its cursor and the head, most of which may not be for it; 0 if nothing
+// came in its rooms after the cursor, however long ago that was.
 type ConnectionInfo struct {
 	SID       string    `json:"sid"`
 	UserID    string    `json:"userId"`
@@ -25,10 +26,17 @@ func (c *Connection) info(head domain.Position, branches func() []string) Connec
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	info.Role = c.identity.Role
-	if head.Seq > c.cursor.Seq {
-		info.Lag = head.Seq - c.cursor.Seq
-	}
+	info.Lag = c.lagLocked(head)
 	return info
+}
+
+func (c *Connection) lagLocked(head domain.Position) uint64 {
+	for _, m := range c.members {
+		if head.Seq > c.cursor.Seq && m.room.tail.last().After(m.from(c.cursor)) {
+			return head.Seq - c.cursor.Seq
+		}
+	}
+	return 0
 }
 
 // roomNames lists the rooms as the client knows them. branches, which may take

@@ -16,6 +16,14 @@ type member struct {
 	since domain.Position
 }
 
+// from is where a connection at a cursor goes on in the room.
+func (m member) from(cursor domain.Position) domain.Position {
+	if m.since.After(cursor) {
+		return m.since
+	}
+	return cursor
+}
+
 // choices is what the client changed of its rooms, and all that has to be kept
 // of them: which rooms a connection is in follows from them and from the
 // identity, at any position, live and on replay alike. It is replaced and never

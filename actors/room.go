@@ -25,6 +25,9 @@ type room struct {
 	emptySince time.Time
 }
 
+// shown reports whether the room is one that clients know of.
+func (r *room) shown() bool { return r.name != domain.RoomAllBranches }
+
 // news tells the room's actor that the tail has grown.
 func (r *room) news() {
 	if r.told.CompareAndSwap(false, true) {
@@ -47,6 +50,8 @@ type rooms struct {
 	// head is the position up to which every tail is complete. The feed
 	// stores it while it holds mu for reading; a new tail begins at it.
 	head atomic.Pointer[domain.Position]
+	// lived is the number of rooms with members, of those that are shown.
+	lived atomic.Int64
 }
 
 func newRooms(system *System, tailLimit int, idle time.Duration, now func() time.Time, head domain.Position) *rooms {
@@ -66,7 +71,9 @@ func (r *rooms) join(name string, c *Connection) *room {
 		m.ref = r.system.Spawn("room", name, 2, &roomActor{room: m})
 		r.byName[name] = m
 	}
-	m.members++
+	if m.members++; m.members == 1 && m.shown() {
+		r.lived.Add(1)
+	}
 	m.ref.Send(roomJoin{c})
 	return m
 }
@@ -77,6 +84,9 @@ func (r *rooms) leave(m *room, c *Connection) {
 	defer r.mu.Unlock()
 	m.ref.Send(roomLeave{c})
 	m.members--
+	if m.members == 0 && m.shown() {
+		r.lived.Add(-1)
+	}
 	if m.members == 0 && !r.closed {
 		m.emptySince = r.now()
 		time.AfterFunc(r.idle, func() { r.clean(m) })
@@ -117,12 +127,15 @@ func (r *rooms) infos() []RoomInfo {
 	defer r.mu.RUnlock()
 	infos := make([]RoomInfo, 0, len(r.byName))
 	for name, m := range r.byName {
-		if m.members > 0 && name != domain.RoomAllBranches {
+		if m.members > 0 && m.shown() {
 			infos = append(infos, RoomInfo{Room: name, Members: m.members})
 		}
 	}
 	return infos
 }
+
+// inhabited is the number of rooms with members.
+func (r *rooms) inhabited() int { return int(r.lived.Load()) }
 
 // Messages of the room actor.
 type (

@@ -3,6 +3,7 @@ package actors
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"bms/domain"
 )
@@ -11,6 +12,9 @@ import (
 // rooms). It is complete from a position on, so that a cursor at or after that
 // position can be served from memory.
 type tail struct {
+	began  domain.Position       // where it was made: what came before isn't known
+	latest atomic.Pointer[Frame] // the last one added, nil for none
+
 	mu    sync.Mutex      // guards everything below
 	ring  []*Frame        // grows to limit, then wraps
 	next  int             // where the next frame goes once the ring is full
@@ -19,7 +23,7 @@ type tail struct {
 }
 
 func newTail(limit int, from domain.Position) *tail {
-	return &tail{limit: limit, from: from}
+	return &tail{limit: limit, began: from, from: from}
 }
 
 // add appends a frame. The feed alone calls it, in log order; a frame that is
@@ -30,6 +34,7 @@ func (t *tail) add(f *Frame) {
 	if !f.pos().After(t.lastLocked()) {
 		return
 	}
+	t.latest.Store(f)
 	if len(t.ring) < t.limit {
 		t.ring = append(t.ring, f)
 		return
@@ -37,6 +42,15 @@ func (t *tail) add(f *Frame) {
 	t.from = t.ring[t.next].pos()
 	t.ring[t.next] = f
 	t.next = (t.next + 1) % t.limit
+}
+
+// last is the position of the last frame, or where the tail begins. It waits for
+// nobody.
+func (t *tail) last() domain.Position {
+	if f := t.latest.Load(); f != nil {
+		return f.pos()
+	}
+	return t.began
 }
 
 func (t *tail) lastLocked() domain.Position {

@@ -64,7 +64,7 @@ func (a *App) sources() telemetry.Sources {
 		FeedHead: func() uint64 { return a.sockets.hub.Head().Seq },
 		DiskFree: func() (uint64, bool) { return freeBytes(a.cfg.dataDir) },
 		Unready:  a.unready,
-		Rooms:    func() int { return len(a.sockets.hub.RoomInfos()) },
+		Rooms:    func() int { return a.sockets.hub.Stats().Rooms },
 		Panics:   a.system.Panics,
 		Waiting:  a.deciders.Queued,
 		Projections: func() (lags []telemetry.Lag) {

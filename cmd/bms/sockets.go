@@ -197,7 +197,11 @@ func (s *sockets) tell(ctx context.Context) error {
 			return nil
 		}
 		s.watch.look()
-		s.hub.Lags(s.metrics.Lag)
+		var lag uint64
+		s.hub.Lags(func(records uint64) {
+			s.metrics.Lag(records)
+			lag = max(lag, records)
+		})
 		stats := s.hub.Stats()
 		events := stats.Events - before
 		before = stats.Events
@@ -206,7 +210,7 @@ func (s *sockets) tell(ctx context.Context) error {
 		}
 		data, err := json.Marshal(httpapi.SocketStats{
 			Connections: stats.Connections, Rooms: stats.Rooms, Namespaces: stats.Namespaces,
-			EventsPerSecond: events, Lag: stats.Lag,
+			EventsPerSecond: events, Lag: lag,
 		})
 		if err != nil {
 			return fmt.Errorf("encode stats: %w", err)
