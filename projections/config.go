@@ -155,7 +155,9 @@ type Status struct {
 	Version  int             `json:"version"`
 	Position domain.Position `json:"position"`
 	Head     domain.Position `json:"head"`
-	// LagEvents is the number of log records not folded yet.
+	// LagEvents is the number of events not folded yet: counted in the batch
+	// at hand, and beyond it estimated from the records not folded yet and the
+	// events that those before had. It is 0 only if nothing is left.
 	LagEvents uint64 `json:"lagEvents"`
 	// LagSeconds is the age of the oldest record not folded yet.
 	LagSeconds float64 `json:"lagSeconds"`
@@ -165,8 +167,8 @@ type Status struct {
 	// ETA is the number of seconds until live at this rate; 0 when live,
 	// null when unknown.
 	ETA *float64 `json:"eta"`
-	// Parked is the number of commits set aside: those that failed, and
-	// those that wait behind them.
+	// Parked is the number of events set aside: those of commits that failed,
+	// and of those that wait behind them.
 	Parked    int    `json:"parked"`
 	LastError string `json:"lastError"`
 	// Digest is the digest noted last.
@@ -174,6 +176,8 @@ type Status struct {
 	// Rebuild is the one under way, LastRebuild the one that ended last.
 	Rebuild     *Rebuild `json:"rebuild,omitempty"`
 	LastRebuild *Rebuild `json:"lastRebuild,omitempty"`
+	// LagRecords is the number of log records not folded yet.
+	LagRecords uint64 `json:"-"`
 	// Stalled says that it has been at one place for long with more to fold.
 	Stalled bool `json:"-"`
 }

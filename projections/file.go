@@ -35,7 +35,7 @@ const maxReaders = 4
 const baseSchema = `
 CREATE TABLE position (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL, seq INTEGER NOT NULL, idx INTEGER NOT NULL, beside INTEGER NOT NULL, boot TEXT NOT NULL);
 CREATE TABLE epochs (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);
-CREATE TABLE local_parked (pos INTEGER PRIMARY KEY, stream TEXT NOT NULL, keys TEXT NOT NULL, at INTEGER NOT NULL, tries INTEGER NOT NULL, error TEXT);
+CREATE TABLE local_parked (pos INTEGER PRIMARY KEY, stream TEXT NOT NULL, keys TEXT NOT NULL, at INTEGER NOT NULL, tries INTEGER NOT NULL, error TEXT, events INTEGER NOT NULL);
 `
 
 // file is the SQLite file of one projection in one version. begin, commit and

@@ -89,7 +89,7 @@ func (r *runner) release(ctx context.Context, pos domain.Position, skip bool) er
 		return fmt.Errorf("%s: %w", r.name, ErrUnavailable)
 	}
 	err := r.served.release(ctx, pos, skip)
-	r.progress.setParked(r.served.parking.count())
+	r.progress.setParked(r.served.parking.events)
 	if r.released != nil {
 		r.released()
 	}

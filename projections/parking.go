@@ -50,6 +50,7 @@ func parkable(err error) bool {
 // empty.
 type parking struct {
 	rows    int
+	events  int // of the commits
 	blocked map[string]bool
 	// trying is the sequence of the commit that failed last, tries how often.
 	trying uint64
@@ -60,14 +61,15 @@ func (p *parking) count() int { return p.rows }
 
 // load reads what is set aside from the file.
 func (p *parking) load(c *conn) error {
-	p.rows, p.blocked = 0, map[string]bool{}
+	p.rows, p.events, p.blocked = 0, 0, map[string]bool{}
 	return c.query(context.Background(), func(r row) error {
 		p.rows++
+		p.events += int(r.int(1))
 		for key := range strings.SplitSeq(r.text(0), "\n") {
 			p.blocked[key] = true
 		}
 		return nil
-	}, "SELECT keys FROM local_parked")
+	}, "SELECT keys, events FROM local_parked")
 }
 
 // failed counts the tries of a commit.
@@ -94,11 +96,12 @@ func (p *parking) add(c *conn, commit *domain.Commit, keys []string, at time.Tim
 	if p.rows >= maxParked {
 		return errTooManyParked
 	}
-	if err := c.exec("INSERT INTO local_parked VALUES (?, ?, ?, ?, ?, ?)",
-		key(commit.Position), commit.Stream, strings.Join(keys, "\n"), at.UnixMilli(), int64(tries), causeText(cause)); err != nil {
+	if err := c.exec("INSERT INTO local_parked VALUES (?, ?, ?, ?, ?, ?, ?)",
+		key(commit.Position), commit.Stream, strings.Join(keys, "\n"), at.UnixMilli(), int64(tries), causeText(cause), int64(len(commit.Events))); err != nil {
 		return err
 	}
 	p.rows++
+	p.events += len(commit.Events)
 	for _, k := range keys {
 		p.blocked[k] = true
 	}

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ type progress struct {
 	live    bool
 	fresh   bool // the file was empty when it was opened
 	version int  // of the file
-	parked  int  // commits set aside
+	parked  int  // events set aside
 	// mark is a head that was still to be reached at markAt: who hasn't
 	// reached it long after doesn't move.
 	mark    domain.Position
@@ -35,8 +36,11 @@ type progress struct {
 	waiting int           // number of waiters
 	hurry   chan struct{} // 1 place; a waiter has come
 
-	// oldest is the time of the oldest commit that is being folded.
+	// oldest is the time of the oldest commit of the batch at hand, hand the
+	// number of its events, upTo the sequence of its last. Zero between two.
 	oldest time.Time
+	hand   uint64
+	upTo   uint64
 	// total events folded, before of them into an earlier file, and two
 	// samples of it for the rate.
 	total, before uint64
@@ -170,16 +174,19 @@ func (p *progress) servesOld(version int) bool {
 	return p.version != version && p.version != 0
 }
 
-func (p *progress) folding(first *domain.Commit) {
+func (p *progress) folding(commits []*domain.Commit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.oldest = first.At
+	p.oldest, p.upTo, p.hand = commits[0].At, commits[len(commits)-1].Position.Seq, 0
+	for _, c := range commits {
+		p.hand += uint64(len(c.Events))
+	}
 }
 
 func (p *progress) advance(pos domain.Position, events int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pos, p.err, p.oldest = pos, nil, time.Time{}
+	p.pos, p.err, p.oldest, p.hand, p.upTo = pos, nil, time.Time{}, 0, 0
 	p.total += uint64(events)
 	p.measure()
 	p.news()
@@ -309,12 +316,13 @@ func (p *progress) status(s *Status, head domain.Position) {
 	p.measure()
 	now := p.now()
 	s.Position, s.Head, s.Version, s.Parked = p.pos, head, p.version, p.parked
-	s.LagEvents = head.Seq - min(p.pos.Seq, head.Seq)
+	s.LagRecords = head.Seq - min(p.pos.Seq, head.Seq)
+	s.LagEvents = p.lag(head)
 	if !p.mark.After(p.pos) {
 		p.mark, p.markAt = head, now
 	}
 	s.Stalled = p.mark.After(p.pos) && now.Sub(p.markAt) >= stallTime
-	if s.LagEvents > 0 && !p.oldest.IsZero() {
+	if s.LagRecords > 0 && !p.oldest.IsZero() {
 		s.LagSeconds = max(now.Sub(p.oldest).Seconds(), 0)
 	}
 	if span := now.Sub(p.prev.at).Seconds(); span > 0 {
@@ -335,9 +343,20 @@ func (p *progress) status(s *Status, head domain.Position) {
 	case s.LagEvents == 0:
 		s.ETA = &eta
 	case s.State != StateFailed && s.Rate > 0 && p.pos.Seq > p.from.Seq:
-		// The rate is in events, what is left in records.
-		eventsPerRecord := float64(p.total-p.before) / float64(p.pos.Seq-p.from.Seq)
-		eta = float64(s.LagEvents) * eventsPerRecord / s.Rate
+		eta = float64(s.LagEvents) / s.Rate
 		s.ETA = &eta
 	}
+}
+
+// lag is the number of events up to a head. The caller holds mu.
+func (p *progress) lag(head domain.Position) uint64 {
+	known, from := p.hand, max(p.pos.Seq, p.upTo)
+	if head.Seq <= from {
+		return known
+	}
+	perRecord := 1.0
+	if p.pos.Seq > p.from.Seq {
+		perRecord = float64(p.total-p.before) / float64(p.pos.Seq-p.from.Seq)
+	}
+	return known + max(1, uint64(math.Round(float64(head.Seq-from)*perRecord)))
 }

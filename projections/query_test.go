@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"bms/domain"
 )
@@ -110,6 +112,46 @@ func TestListsComeInPages(t *testing.T) {
 				t.Errorf("cursor of %s that is no position: %v, want ErrBadCursor", name, err)
 			}
 		}
+	}
+}
+
+func TestTheLagIsInEventsAndSeconds(t *testing.T) {
+	shop := newShop(t)
+	shop.trade(rand.New(rand.NewPCG(99, 1)), 60)
+	shop.open("b9")
+	shop.product("b9", "p1", 10, 0)
+	shop.adjust("b9", "p1", 1)
+	commits, events := shop.log.All(), uint64(0)
+	for _, c := range commits {
+		events += uint64(len(c.Events))
+	}
+	now := commits[0].At.Add(time.Hour)
+	c := config(t.TempDir(), shop.log)
+	c.Now = func() time.Time { return now }
+	h := holdAt(&c, Inventory, stepFolded, 1)
+	defer h.goOn()
+	s, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range s.Status() { // nothing is at hand
+		if st.LagEvents < uint64(len(commits)) || st.LagRecords != uint64(len(commits)) || st.LagSeconds != 3600 {
+			t.Errorf("%s: %d events, %d records, %v s behind; want %d at least, %[5]d, 3600", st.Name, st.LagEvents, st.LagRecords, st.LagSeconds, len(commits))
+		}
+	}
+	r := runSet(t, s)
+	<-h.reached
+	if st := r.status(Inventory); st.LagEvents != events || st.LagSeconds != 3600 {
+		t.Errorf("%d events, %v s behind with all at hand, want %d, 3600", st.LagEvents, st.LagSeconds, events)
+	}
+	shop.adjust("b9", "p1", 1)
+	if st := r.status(Inventory); st.LagEvents != events+1 {
+		t.Errorf("%d events behind with one more in the log, want %d", st.LagEvents, events+1)
+	}
+	h.goOn()
+	r.settle(shop.log)
+	if st := r.status(Inventory); st.LagEvents != 0 || st.LagSeconds != 0 {
+		t.Errorf("%d events, %v s behind with all folded, want none", st.LagEvents, st.LagSeconds)
 	}
 }
 

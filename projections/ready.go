@@ -19,7 +19,7 @@ func (s *Set) Unready() []string {
 		case !r.progress.caught():
 			reasons = append(reasons, fmt.Sprintf("projection %s is catching up: at %d of %d records", r.name, st.Position.Seq, st.Head.Seq))
 		case st.Stalled:
-			reasons = append(reasons, fmt.Sprintf("projection %s is %d records behind and doesn't move", r.name, st.LagEvents))
+			reasons = append(reasons, fmt.Sprintf("projection %s is %d records behind and doesn't move", r.name, st.LagRecords))
 		}
 	}
 	return reasons

@@ -57,7 +57,7 @@ type Rebuild struct {
 	Rate float64 `json:"rate"`
 	// ETA is the number of seconds left at this rate; null when unknown.
 	ETA *float64 `json:"eta"`
-	// Parked is the number of commits set aside.
+	// Parked is the number of events set aside.
 	Parked    int       `json:"parked"`
 	StartedAt time.Time `json:"startedAt"`
 	// Seconds is how long it has taken, without the wait for others.
@@ -185,7 +185,7 @@ func (j *job) status(head domain.Position) *Rebuild {
 	}
 	if r.ETA != nil && j.again > 0 && s.Position.Seq > 0 { // the second fold is like the first
 		left := *r.ETA
-		if done := float64(head.Seq - s.LagEvents); s.Rate > 0 && done > 0 {
+		if done := float64(head.Seq - s.LagRecords); s.Rate > 0 && done > 0 {
 			left += float64(j.again) * float64(r.Events) / done / s.Rate
 		}
 		r.ETA = &left
@@ -410,7 +410,7 @@ func (r *runner) foldBeside(j *job, b *instance, commits []*domain.Commit) error
 	before := b.through
 	events, err := b.advance(commits)
 	if b.through != before {
-		j.progress.setParked(b.parking.count())
+		j.progress.setParked(b.parking.events)
 		j.progress.advance(b.through, events)
 	}
 	return err
@@ -476,7 +476,7 @@ func (r *runner) swap(ctx context.Context, b *instance) (old *instance, err erro
 	old = r.replace(b)
 	err = r.serving()
 	r.progress.swapped(b.through, b.version)
-	r.progress.setParked(b.parking.count())
+	r.progress.setParked(b.parking.events)
 	if err != nil { // what it keeps in memory is as before
 		r.logger.Error("serve a rebuilt file", "error", err)
 	}

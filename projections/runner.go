@@ -89,7 +89,7 @@ func (r *runner) open() error {
 	}
 	r.put(serve)
 	r.progress.opened(serve.through, r.config.Log.Head(), serve.version)
-	r.progress.setParked(serve.parking.count())
+	r.progress.setParked(serve.parking.events)
 	if half != nil || r.frozen() {
 		if !r.rebuilds.begin(r.newJob(false, half)) && half != nil { // one is under way from the beginning
 			if err := errors.Join(half.file.shut(), r.drop(half.file.path)); err != nil {
@@ -371,10 +371,10 @@ func (r *runner) follow(ctx context.Context) (err error) {
 // fold folds a batch into the file that serves and tells who wants to know.
 func (r *runner) fold(in *instance, commits []*domain.Commit) error {
 	started, before, written := r.config.Now(), in.through, in.written
-	r.progress.folding(commits[0])
+	r.progress.folding(commits)
 	events, err := in.advance(commits)
 	if in.through != before {
-		r.progress.setParked(in.parking.count())
+		r.progress.setParked(in.parking.events)
 		r.progress.advance(in.through, events)
 		live := r.progress.isLive()
 		if in.written != written && r.folded != nil && live {

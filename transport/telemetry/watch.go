@@ -35,7 +35,7 @@ type Lag struct {
 	Projection string
 	Records    uint64
 	Seconds    float64
-	// Parked is the number of commits set aside.
+	// Parked is the number of events set aside.
 	Parked int
 }
 
@@ -81,7 +81,7 @@ func (m *Metrics) Watch(s Sources) {
 			labels:  m.projections,
 			records: prometheus.NewDesc("bms_projection_lag_records", "Log records not folded yet.", []string{"projection"}, nil),
 			seconds: prometheus.NewDesc("bms_projection_lag_seconds", "Age of the oldest record not folded yet.", []string{"projection"}, nil),
-			parked:  prometheus.NewDesc("bms_projection_parked", "Commits that could not be folded, and those that wait behind them.", []string{"projection"}, nil),
+			parked:  prometheus.NewDesc("bms_projection_parked", "Events of commits that could not be folded, and of those that wait behind them.", []string{"projection"}, nil),
 		})
 	}
 }
