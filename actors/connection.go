@@ -124,9 +124,9 @@ func (c *Connection) resumeLocked() domain.Position {
 	return c.cursor
 }
 
-// Post sends what is not in the log, in line with the events: after those
+// post sends what is not in the log, in line with the events: after those
 // given out so far, with the cursor as it is then.
-func (c *Connection) Post(name string, data json.RawMessage) {
+func (c *Connection) post(name string, data json.RawMessage) {
 	c.mu.Lock()
 	if len(c.messages) < messagesLimit {
 		c.messages = append(c.messages, message{name, data})

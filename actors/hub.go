@@ -218,7 +218,7 @@ func (h *Hub) RoomInfos() []RoomInfo { return h.rooms.infos() }
 func (h *Hub) Broadcast(namespace, name string, data json.RawMessage) {
 	for _, c := range h.all() {
 		if c.namespace == namespace {
-			c.Post(name, data)
+			c.post(name, data)
 		}
 	}
 }
