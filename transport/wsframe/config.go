@@ -105,7 +105,7 @@ func (c *Config) Deflater() *Deflater {
 	if c.CompressFrom == 0 {
 		return nil
 	}
-	return NewDeflater(c.CompressFrom)
+	return newDeflater(c.CompressFrom)
 }
 
 // Limiters makes the bounds of what one connection sends: frames, and bytes. nil

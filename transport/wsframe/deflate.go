@@ -54,9 +54,9 @@ const (
 // rsv1 marks a compressed message (RFC 7692, section 6).
 const rsv1 = 0x40
 
-// NewDeflater makes a Deflater for messages of from bytes and more, and at
+// newDeflater makes a Deflater for messages of from bytes and more, and at
 // least 64, below which there is nothing to gain.
-func NewDeflater(from int) *Deflater {
+func newDeflater(from int) *Deflater {
 	d := &Deflater{from: max(from, 64), writers: make(chan *packer, runtime.GOMAXPROCS(0)), known: map[frameKey]*packed{}}
 	for range cap(d.writers) {
 		d.writers <- nil

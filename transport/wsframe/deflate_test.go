@@ -51,7 +51,7 @@ func wordy(size int) []byte {
 }
 
 func Test_clients_that_offer_deflate_get_what_the_others_get(t *testing.T) {
-	d := NewDeflater(1024)
+	d := newDeflater(1024)
 	large, small := Text(wordy(5000)), Text(wordy(100))
 	several := append(append(Text(wordy(3000)), Binary(wordy(2000))...), Text([]byte("end"))...)
 	for name, offer := range map[string]websocket.CompressionMode{
@@ -87,7 +87,7 @@ func Test_clients_that_offer_deflate_get_what_the_others_get(t *testing.T) {
 }
 
 func Test_frames_are_compressed_once_for_all(t *testing.T) {
-	d := NewDeflater(1024)
+	d := newDeflater(1024)
 	frame := Text(wordy(5000))
 	first := d.compress(frame)
 	if len(first) > len(frame)/5 || first[0] != fin|rsv1|byte(OpText) {
@@ -109,7 +109,7 @@ func Test_what_is_short_or_gets_no_shorter_stays_as_it_is(t *testing.T) {
 	for i := range noise {
 		noise[i] = byte(rand.Int())
 	}
-	d := NewDeflater(1024)
+	d := newDeflater(1024)
 	for name, frames := range map[string][]byte{
 		"short":         Text(wordy(1000)),
 		"noise":         Binary(noise),
@@ -131,7 +131,7 @@ func Test_what_is_short_or_gets_no_shorter_stays_as_it_is(t *testing.T) {
 func Test_what_a_deflater_remembers_is_bounded(t *testing.T) {
 	for name, c := range map[string]struct{ frames, size int }{"many": {2 * maxKnown, 1100}, "large": {20, 1 << 20}} {
 		t.Run(name, func(t *testing.T) {
-			d := NewDeflater(1024)
+			d := newDeflater(1024)
 			for range c.frames {
 				d.compress(Text(wordy(c.size)))
 			}
@@ -170,7 +170,7 @@ func Test_deflate_bomb_is_cut_off_at_the_read_limit(t *testing.T) {
 	client := make([]byte, 0, len(bomb)+14)
 	client = append(client, fin|rsv1|byte(OpBinary), 0x80|127, 0, 0, 0, 0, byte(len(bomb)>>24), byte(len(bomb)>>16), byte(len(bomb)>>8), byte(len(bomb)), 0, 0, 0, 0)
 	client = append(client, bomb...)
-	a := acceptWith(t, Options{Deflater: NewDeflater(1024), ReadLimit: limit}, "Sec-WebSocket-Extensions: permessage-deflate\r\n", "")
+	a := acceptWith(t, Options{Deflater: newDeflater(1024), ReadLimit: limit}, "Sec-WebSocket-Extensions: permessage-deflate\r\n", "")
 	go func() { _, _ = a.client.Write(client) }()
 	go func() { _, _ = io.Copy(io.Discard, a.reader) }()
 	var before, after runtime.MemStats
@@ -197,13 +197,13 @@ func Test_compressed_messages_that_are_none_end_the_connection(t *testing.T) {
 		header string
 		frames string
 	}{
-		"garbage":                    {NewDeflater(1024), extension, compressed(OpText, "\xff\xff\xff\xff\xff")},
+		"garbage":                    {newDeflater(1024), extension, compressed(OpText, "\xff\xff\xff\xff\xff")},
 		"not_agreed_on":              {nil, extension, compressed(OpText, rawDeflate(t, strings.NewReader("hello")))},
-		"not_offered":                {NewDeflater(1024), "", compressed(OpText, rawDeflate(t, strings.NewReader("hello")))},
-		"compressed_ping":            {NewDeflater(1024), extension, compressed(0x9, "")},
-		"compressed_fragment":        {NewDeflater(1024), extension, "\x01\x80\x00\x00\x00\x00" + compressed(0x0, "x")},
-		"rsv2":                       {NewDeflater(1024), extension, "\xa1\x80\x00\x00\x00\x00"},
-		"refers_to_a_message_before": {NewDeflater(1024), extension, compressed(OpText, "\x0a\x03\xff\xff\xff\x00")},
+		"not_offered":                {newDeflater(1024), "", compressed(OpText, rawDeflate(t, strings.NewReader("hello")))},
+		"compressed_ping":            {newDeflater(1024), extension, compressed(0x9, "")},
+		"compressed_fragment":        {newDeflater(1024), extension, "\x01\x80\x00\x00\x00\x00" + compressed(0x0, "x")},
+		"rsv2":                       {newDeflater(1024), extension, "\xa1\x80\x00\x00\x00\x00"},
+		"refers_to_a_message_before": {newDeflater(1024), extension, compressed(OpText, "\x0a\x03\xff\xff\xff\x00")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := acceptWith(t, Options{Deflater: c.d}, c.header, c.frames)
@@ -218,7 +218,7 @@ func Test_compressed_messages_that_are_none_end_the_connection(t *testing.T) {
 func Benchmark_compress(b *testing.B) {
 	for name, size := range map[string]int{"2KB": 2 << 10, "20KB": 20 << 10} {
 		b.Run(name, func(b *testing.B) {
-			d := NewDeflater(1024)
+			d := newDeflater(1024)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -227,7 +227,7 @@ func Benchmark_compress(b *testing.B) {
 		})
 	}
 	b.Run("known", func(b *testing.B) {
-		d := NewDeflater(1024)
+		d := newDeflater(1024)
 		frame := Text(wordy(2 << 10))
 		b.ReportAllocs()
 		for b.Loop() {

@@ -55,8 +55,8 @@ func HeaderSize(size int) int {
 	}
 }
 
-// AppendText appends a text frame. The payload must be valid UTF-8.
-func AppendText(dst, payload []byte) []byte {
+// appendText appends a text frame. The payload must be valid UTF-8.
+func appendText(dst, payload []byte) []byte {
 	return append(AppendHeader(dst, OpText, len(payload)), payload...)
 }
 
@@ -67,7 +67,7 @@ func AppendBinary(dst, payload []byte) []byte {
 
 // Text is a text frame of its own. The payload must be valid UTF-8.
 func Text(payload []byte) []byte {
-	return AppendText(make([]byte, 0, HeaderSize(len(payload))+len(payload)), payload)
+	return appendText(make([]byte, 0, HeaderSize(len(payload))+len(payload)), payload)
 }
 
 // Binary is a binary frame of its own.
