@@ -60,10 +60,11 @@ func (a *App) tracer() actors.Tracer {
 func (a *App) sources() telemetry.Sources {
 	return telemetry.Sources{
 		Head:     func() uint64 { return a.log.Head().Seq },
+		LogBytes: a.log.Size,
 		FeedHead: func() uint64 { return a.sockets.hub.Head().Seq },
 		DiskFree: func() (uint64, bool) { return freeBytes(a.cfg.dataDir) },
 		Unready:  a.unready,
-		Rooms:    func() int { return len(a.sockets.hub.RoomInfos()) },
+		Rooms:    func() int { return a.sockets.hub.Stats().Rooms },
 		Panics:   a.system.Panics,
 		Waiting:  a.deciders.Queued,
 		Projections: func() (lags []telemetry.Lag) {
