@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,23 +35,36 @@ const (
 // drainNode is a node in a process of its own.
 type drainNode struct {
 	*child
-	addr string
-	log  chan []byte // all it has logged, once it has ended
+	addr  string
+	log   chan []byte // all it has logged, once it has ended
+	lines chan string // as it logs them; those that nobody takes go by
 }
 
 func startDrainNode(t *testing.T, data string) *drainNode {
 	t.Helper()
-	cmd := childCommand("bms", "serve", "--addr", "127.0.0.1:0", "--data", data)
+	return startNodeCommand(t, childCommand("bms", "serve", "--addr", "127.0.0.1:0", "--data", data))
+}
+
+// startNodeCommand starts a node and waits until it serves.
+func startNodeCommand(t *testing.T, cmd *exec.Cmd) *drainNode {
+	t.Helper()
 	cmd.Env = append(cmd.Env, "BMS_JWT_SECRET="+testSecret)
 	cmd.Stderr = nil
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &drainNode{child: startCommand(t, cmd), log: make(chan []byte, 1)}
+	n := &drainNode{child: startCommand(t, cmd), log: make(chan []byte, 1), lines: make(chan string, 64)}
 	go func() {
-		all, _ := io.ReadAll(stderr)
-		n.log <- all
+		var all bytes.Buffer
+		for lines := bufio.NewScanner(io.TeeReader(stderr, &all)); lines.Scan(); {
+			select {
+			case n.lines <- lines.Text():
+			default:
+			}
+		}
+		close(n.lines)
+		n.log <- all.Bytes()
 	}()
 	line, err := n.stdout.ReadString('\n')
 	if err != nil {
@@ -58,6 +73,17 @@ func startDrainNode(t *testing.T, data string) *drainNode {
 	_, at, _ := strings.Cut(line, "serving on http://")
 	n.addr, _, _ = strings.Cut(at, " ")
 	return n
+}
+
+// logs waits until the node logs something.
+func (n *drainNode) logs(t *testing.T, want string) {
+	t.Helper()
+	for line := range n.lines {
+		if strings.Contains(line, want) {
+			return
+		}
+	}
+	t.Fatalf("the node has ended and not logged %q; its log: %s", want, <-n.log)
 }
 
 // must makes a request that has to be answered well, and returns the position.

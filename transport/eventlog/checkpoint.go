@@ -17,9 +17,9 @@ import (
 type checkpoints struct {
 	mu      sync.Mutex // held while conn is used
 	conn    *conn      // has the index attached
-	wal     string
 	relaxed bool
-	many    int64 // pages in the write-ahead log that call for a warning
+	wal     *os.File // relaxed only; held, so that a sync never wants a descriptor
+	many    int64    // pages in the write-ahead log that call for a warning
 	logger  *slog.Logger
 
 	asked  chan struct{} // capacity 1
@@ -60,7 +60,7 @@ func (k *checkpoints) run(stop <-chan struct{}) {
 		case <-flush:
 			if k.dirty.Swap(false) {
 				k.hook("syncing")
-				if err := syncFile(k.wal); err != nil {
+				if err := k.wal.Sync(); err != nil {
 					k.dirty.Store(true)
 					k.logger.Error("bring relaxed commits to disk", "error", err)
 				}
@@ -110,8 +110,8 @@ func walCheckpoint(c *conn, database string) (frames, copied int64, err error) {
 	return frames, copied, nil
 }
 
-// syncFile brings a file's content to disk through a descriptor of our own;
-// SQLite keeps no locks on the write-ahead log that closing it could drop.
+// syncFile brings a file's content to disk through a descriptor of our own. It
+// is not for databases in use: closing it would drop SQLite's locks.
 func syncFile(name string) error {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {

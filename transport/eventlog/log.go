@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -136,8 +137,14 @@ func (l *Log) open(ctx context.Context) error {
 	}
 	l.recent = newRecent(l.config.RecentCommits, l.config.RecentBytes, end)
 	l.checkpoints = &checkpoints{
-		wal: l.file + "-wal", many: 16 * l.config.CheckpointBytes / 4096, relaxed: l.config.Durability == Relaxed, logger: l.config.Logger,
+		many: 16 * l.config.CheckpointBytes / 4096, relaxed: l.config.Durability == Relaxed, logger: l.config.Logger,
 		asked: make(chan struct{}, 1), wake: l.queue.signal, hook: l.hook,
+	}
+	if l.checkpoints.relaxed {
+		// SQLite keeps no locks on it, and the file as long as it is open.
+		if l.checkpoints.wal, err = os.OpenFile(l.file+"-wal", os.O_RDWR, 0); err != nil {
+			return err
+		}
 	}
 	if l.checkpoints.conn, err = openConn(l.file, "rw", "busy_timeout(0)", "synchronous(NORMAL)", "cache_size(-2048)"); err != nil {
 		return err
@@ -248,6 +255,9 @@ func (l *Log) Close() error {
 // copies what is left of the write-ahead log into the database.
 func (l *Log) release() error {
 	var errs []error
+	if l.checkpoints != nil && l.checkpoints.wal != nil {
+		errs = append(errs, l.checkpoints.wal.Close())
+	}
 	if l.checkpoints != nil && l.checkpoints.conn != nil {
 		errs = append(errs, l.checkpoints.conn.close())
 	}
