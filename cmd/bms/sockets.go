@@ -66,7 +66,7 @@ func newSockets(a *App) (*sockets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
-	store, err := sessions.Open(context.Background(), sessions.Config{Dir: a.cfg.dataDir, Now: a.now})
+	store, err := sessions.Open(context.Background(), sessions.Config{Dir: a.cfg.dataDir, Logger: a.logger, Now: a.now})
 	if err != nil {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}

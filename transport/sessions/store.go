@@ -2,9 +2,13 @@
 // rooms, by session: so that a session that is recovered, also after a crash,
 // is in the rooms it was in. Most sessions change nothing and have no row.
 //
+// It is a convenience, not the truth: a power cut may cost the last changes, and
+// a file that is damaged is set aside and begun anew. Sessions then come back to
+// their automatic rooms.
+//
 // # Concurrency properties
 //
-// All methods of [Store] are safe for concurrent use; SQLite serializes them.
+// All methods of [Store] are safe for concurrent use; one is at work at a time.
 package sessions
 
 import (
@@ -13,11 +17,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
+	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"bms/actors"
 	"bms/domain"
@@ -32,73 +35,148 @@ const (
 	DefaultMax  = 100_000
 )
 
+// pruneEvery is the time after which a running store forgets what is too old.
+const pruneEvery = time.Hour
+
 // Config says where a Store is and how long it remembers.
 type Config struct {
 	// Dir is the folder, which exists.
 	Dir string
-	// Keep is how long a session is remembered after its last change. Zero
+	// Keep is how long a session is remembered after it was used last. Zero
 	// means 30 days.
 	Keep time.Duration
-	// Max is how many sessions are remembered; the oldest are forgotten
-	// beyond. Zero means 100,000.
+	// Max is how many sessions are remembered, but for a tenth more for a
+	// while; beyond, those that were not used for the longest time are
+	// forgotten. Zero means 100,000.
 	Max int
+	// Logger is told of damage. Nil means none.
+	Logger *slog.Logger
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
 }
 
-// Store is an [actors.SessionStore] on disk.
-type Store struct {
-	db  *sql.DB
-	now func() time.Time
+func (c *Config) check() error {
+	if c.Keep < 0 {
+		return fmt.Errorf("sessions: Keep is %s", c.Keep)
+	}
+	if c.Max < 0 {
+		return fmt.Errorf("sessions: Max is %d", c.Max)
+	}
+	return nil
 }
 
-const schema = `
-CREATE TABLE IF NOT EXISTS sessions (
-	sid   TEXT    NOT NULL PRIMARY KEY,
-	rooms TEXT    NOT NULL, -- JSON {"joined":{room:pos},"left":[room]}
-	at    INTEGER NOT NULL  -- Unix milliseconds of the last change
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS sessions_at ON sessions (at);
-`
+func (c *Config) defaults() {
+	if c.Keep == 0 {
+		c.Keep = DefaultKeep
+	}
+	if c.Max == 0 {
+		c.Max = DefaultMax
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+}
 
-// Open opens the store or makes it, and forgets what is too old or too much. A
-// file that is damaged is an error that names it: it may be deleted, sessions
-// then come back to their automatic rooms.
+var errClosed = errors.New("the store is closed")
+
+// Store is an [actors.SessionStore] on disk.
+type Store struct {
+	cfg  Config
+	path string
+
+	mu     sync.Mutex // guards what follows, and is held while the file is used
+	db     *sql.DB    // nil when no other file could be made for a damaged one
+	closed bool
+	pruned time.Time // when it was last
+	saves  int       // since
+}
+
+// Open opens the store or makes it, and forgets what is too old or too many. A
+// file that is damaged is set aside, and the log says so. The error is that of
+// a folder in which none can be made, or names a field of the Config.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	if cfg.Keep == 0 {
-		cfg.Keep = DefaultKeep
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
-	if cfg.Max == 0 {
-		cfg.Max = DefaultMax
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	path := filepath.Join(cfg.Dir, FileName)
-	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	db.SetMaxOpenConns(1)
-	s := &Store{db: db, now: cfg.Now}
-	for _, step := range []struct {
-		sql  string
-		args []any
-	}{
-		{schema, nil},
-		{"DELETE FROM sessions WHERE at < ?", []any{cfg.Now().Add(-cfg.Keep).UnixMilli()}},
-		{"DELETE FROM sessions WHERE at <= (SELECT at FROM sessions ORDER BY at DESC LIMIT 1 OFFSET ?)", []any{cfg.Max}},
-	} {
-		if _, err := db.ExecContext(ctx, step.sql, step.args...); err != nil {
-			return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
-		}
+	cfg.defaults()
+	s := &Store{cfg: cfg, path: filepath.Join(cfg.Dir, FileName)}
+	if err := s.open(ctx); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
+// open opens the file, or another one in its place.
+func (s *Store) open(ctx context.Context) (err error) {
+	if s.db, err = openFile(ctx, s.path); err != nil && damaged(err) {
+		s.cfg.Logger.Error("sessions are forgotten: their file is damaged and set aside", "file", s.path, "error", err)
+		if err = setAside(s.path); err == nil {
+			s.db, err = openFile(ctx, s.path)
+		}
+	}
+	if err == nil {
+		err = s.prune(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", s.path, errors.Join(err, s.close()))
+	}
+	return nil
+}
+
 // Close closes the file.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return s.close()
+}
+
+func (s *Store) close() error {
+	db := s.db
+	if s.db = nil; db == nil {
+		return nil
+	}
+	return db.Close()
+}
+
+// use has the file used, and the next one if it turns out to be damaged.
+func (s *Store) use(ctx context.Context, f func(*sql.DB) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosed
+	}
+	if s.db != nil {
+		err := f(s.db)
+		if err == nil || !damaged(err) {
+			return err
+		}
+		if err := s.close(); err != nil {
+			s.cfg.Logger.Error("close a damaged file", "file", s.path, "error", err)
+		}
+	}
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	return f(s.db)
+}
+
+// prune forgets sessions that were not used for too long, and the oldest of too
+// many.
+func (s *Store) prune(ctx context.Context) error {
+	now := s.cfg.Now()
+	if _, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE at < ?", now.Add(-s.cfg.Keep).UnixMilli()); err != nil {
+		return fmt.Errorf("forget old sessions: %w", err)
+	}
+	if _, err := s.db.ExecContext(ctx, "DELETE FROM sessions WHERE at <= (SELECT at FROM sessions ORDER BY at DESC LIMIT 1 OFFSET ?)", s.cfg.Max); err != nil {
+		return fmt.Errorf("forget supernumerary sessions: %w", err)
+	}
+	s.pruned, s.saves = now, 0
+	return nil
+}
 
 // stored is the form of a row's rooms.
 type stored struct {
@@ -106,10 +184,12 @@ type stored struct {
 	Left   []string                   `json:"left,omitempty"`
 }
 
-// Load implements [actors.SessionStore].
+// Load implements [actors.SessionStore]. The session counts as used.
 func (s *Store) Load(ctx context.Context, sid string) (actors.SessionRooms, error) {
 	var text string
-	err := s.db.QueryRowContext(ctx, "SELECT rooms FROM sessions WHERE sid = ?", sid).Scan(&text)
+	err := s.use(ctx, func(db *sql.DB) error {
+		return db.QueryRowContext(ctx, "UPDATE sessions SET at = ? WHERE sid = ? RETURNING rooms", s.cfg.Now().UnixMilli(), sid).Scan(&text)
+	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return actors.SessionRooms{}, nil
 	}
@@ -123,15 +203,24 @@ func (s *Store) Load(ctx context.Context, sid string) (actors.SessionRooms, erro
 	return actors.SessionRooms(rooms), nil
 }
 
-// Save implements [actors.SessionStore]. What it saved is on disk.
+// Save implements [actors.SessionStore]. What it saved outlives the process.
 func (s *Store) Save(ctx context.Context, sid string, rooms actors.SessionRooms) error {
 	text, err := json.Marshal(stored(rooms))
 	if err != nil {
 		return fmt.Errorf("save session %s: %w", sid, err)
 	}
-	_, err = s.db.ExecContext(ctx,
-		"INSERT INTO sessions (sid, rooms, at) VALUES (?, ?, ?) ON CONFLICT (sid) DO UPDATE SET rooms = excluded.rooms, at = excluded.at",
-		sid, string(text), s.now().UnixMilli())
+	err = s.use(ctx, func(db *sql.DB) error {
+		now := s.cfg.Now()
+		if _, err := db.ExecContext(ctx,
+			"INSERT INTO sessions (sid, rooms, at) VALUES (?, ?, ?) ON CONFLICT (sid) DO UPDATE SET rooms = excluded.rooms, at = excluded.at",
+			sid, string(text), now.UnixMilli()); err != nil {
+			return err
+		}
+		if s.saves++; s.saves > s.cfg.Max/10 || now.Sub(s.pruned) >= pruneEvery {
+			return s.prune(ctx)
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("save session %s: %w", sid, err)
 	}
