@@ -36,11 +36,13 @@ type progress struct {
 	waiting int           // number of waiters
 	hurry   chan struct{} // 1 place; a waiter has come
 
-	// oldest is the time of the oldest commit of the batch at hand, hand the
-	// number of its events, upTo the sequence of its last. Zero between two.
+	// oldest is the time of the oldest commit not folded yet, as far as it is
+	// known: zero between two batches of a projection that is live.
 	oldest time.Time
-	hand   uint64
-	upTo   uint64
+	// hand is the number of events of the batch at hand, upTo the sequence of
+	// its last commit and newest its time.
+	hand, upTo uint64
+	newest     time.Time
 	// total events folded, before of them into an earlier file, and two
 	// samples of it for the rate.
 	total, before uint64
@@ -134,7 +136,7 @@ func (p *progress) catchUp() bool {
 	if p.live || p.target.After(p.pos) {
 		return false
 	}
-	p.live, p.err = true, nil
+	p.live, p.err, p.oldest = true, nil, time.Time{}
 	return true
 }
 
@@ -177,16 +179,27 @@ func (p *progress) servesOld(version int) bool {
 func (p *progress) folding(commits []*domain.Commit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.oldest, p.upTo, p.hand = commits[0].At, commits[len(commits)-1].Position.Seq, 0
+	last := commits[len(commits)-1]
+	p.oldest, p.newest, p.upTo, p.hand = commits[0].At, last.At, last.Position.Seq, 0
 	for _, c := range commits {
 		p.hand += uint64(len(c.Events))
 	}
 }
 
+// behind is told of the oldest commit not folded yet while nothing is folded.
+func (p *progress) behind(oldest *domain.Commit) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.oldest = oldest.At
+}
+
 func (p *progress) advance(pos domain.Position, events int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pos, p.err, p.oldest, p.hand, p.upTo = pos, nil, time.Time{}, 0, 0
+	p.pos, p.err, p.hand, p.upTo = pos, nil, 0, 0
+	if p.oldest = p.newest; p.live { // while it catches up, the next is of the same time
+		p.oldest = time.Time{}
+	}
 	p.total += uint64(events)
 	p.measure()
 	p.news()

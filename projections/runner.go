@@ -222,8 +222,17 @@ func (r *runner) run(ctx context.Context) {
 		if r.progress.position().After(before) {
 			backoff = minBackoff
 		}
+		r.behind(ctx)
 		r.pause(ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// behind looks how old the oldest commit not folded yet is, as long as nothing is
+// folded. If the log can't be read, it is as old as it was.
+func (r *runner) behind(ctx context.Context) {
+	if next, err := r.config.Log.Read(ctx, r.progress.position().Seq, 1); err == nil && len(next) > 0 {
+		r.progress.behind(next[0])
 	}
 }
 
@@ -328,6 +337,7 @@ func (r *runner) follow(ctx context.Context) (err error) {
 		if !r.frozen() {
 			break
 		}
+		r.behind(ctx)
 		r.pause(ctx, time.Second) // a rebuild will ask for the swap
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"time"
 
 	"bms/domain"
 )
@@ -133,28 +132,10 @@ func (s *Set) Status() []Status {
 	for i, r := range s.runners {
 		all[i].Name = r.name
 		r.progress.status(&all[i], head)
-		s.lagSeconds(&all[i])
 		r.rebuilds.status(&all[i], head)
 		all[i].Digest = r.notes.last()
 	}
 	return all
-}
-
-// lagTimeout bounds the reading of one record for a status.
-const lagTimeout = time.Second
-
-// lagSeconds fills in the age of the oldest record not folded yet where it is
-// not in the batch at hand, as between two batches or while nothing is folded.
-// It is left as it is, 0, if the log can't be read now.
-func (s *Set) lagSeconds(st *Status) {
-	if st.LagRecords == 0 || st.LagSeconds > 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
-	defer cancel()
-	if next, err := s.config.Log.Read(ctx, st.Position.Seq, 1); err == nil && len(next) > 0 {
-		st.LagSeconds = max(s.config.Now().Sub(next[0].At).Seconds(), 0)
-	}
 }
 
 // WaitFor returns once a projection has folded everything up to p: what a
