@@ -191,7 +191,7 @@ func printCheck(w io.Writer, f projections.FileCheck, wrong func(format string, 
 	name := fmt.Sprintf("%s v%d", f.Name, f.Version)
 	switch {
 	case f.Err != nil:
-		wrong("%s: %v", name, f.Err)
+		wrong("%s: %v: if its file is damaged, a rebuild puts it right", name, f.Err)
 	case f.Parked > 0:
 		fmt.Fprintf(w, "%-18s at %s: %d commits are parked, not compared\n", name, f.Position, f.Parked)
 	case !f.Equal():
