@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// ClientAddr is the address a request came from. X-Forwarded-For is believed
+// clientAddr is the address a request came from. X-Forwarded-For is believed
 // from right to left, as long as it is a trusted proxy that says so: what a
 // client writes in front of it changes nothing.
-func ClientAddr(r *http.Request, trusted []netip.Prefix) string {
+func clientAddr(r *http.Request, trusted []netip.Prefix) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
@@ -40,4 +40,4 @@ func isTrusted(addr netip.Addr, trusted []netip.Prefix) bool {
 	return false
 }
 
-func (a *api) clientAddr(r *http.Request) string { return ClientAddr(r, a.cfg.TrustedProxies) }
+func (a *api) clientAddr(r *http.Request) string { return clientAddr(r, a.cfg.TrustedProxies) }

@@ -29,7 +29,7 @@ type Refusal struct {
 func RefusalOf(r *http.Request, code string, trustedProxies []netip.Prefix) Refusal {
 	return Refusal{
 		Code: code, Expected: expected(code),
-		Method: shown(r.Method), Route: route(r), Client: ClientAddr(r, trustedProxies),
+		Method: shown(r.Method), Route: route(r), Client: clientAddr(r, trustedProxies),
 	}
 }
 

@@ -111,7 +111,7 @@ func (s *edge) changed(c net.Conn, state http.ConnState) {
 	case http.StateClosed:
 		s.conns.Delete(c)
 		if known.began.Load() {
-			client := ClientAddr(&http.Request{RemoteAddr: c.RemoteAddr().String()}, nil)
+			client := clientAddr(&http.Request{RemoteAddr: c.RemoteAddr().String()}, nil)
 			s.cfg.Refused(Refusal{Code: codeBadHeader, Client: client})
 		}
 	}

@@ -100,7 +100,7 @@ func Test_spoofed_forwarding_changes_nothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)
 			r.RemoteAddr, r.Header["X-Forwarded-For"] = tt.remote, tt.forwarded
-			if got := ClientAddr(r, trusted); got != tt.want {
+			if got := clientAddr(r, trusted); got != tt.want {
 				t.Errorf("client %q, want %q", got, tt.want)
 			}
 		})
