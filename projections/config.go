@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"bms/domain"
@@ -49,9 +48,6 @@ type Config struct {
 	// or below the minimum alerts) or RepeatEscalation (only crossing it and
 	// getting worse).
 	AlertsRepeat string
-	// Rebuilds is how many rebuilds run at once. Zero value means one for
-	// every four processors, and at least one.
-	Rebuilds int
 	// Logger gets a line when a file is thrown away, a projection stops or a
 	// fold fails. Default: discard.
 	Logger *slog.Logger
@@ -99,12 +95,6 @@ func (c *Config) defaults() error {
 	case RepeatEvery, RepeatEscalation:
 	default:
 		return fmt.Errorf("projections.Config.AlertsRepeat is %q, want %q or %q", c.AlertsRepeat, RepeatEvery, RepeatEscalation)
-	}
-	if c.Rebuilds < 0 {
-		return fmt.Errorf("projections.Config.Rebuilds is %d", c.Rebuilds)
-	}
-	if c.Rebuilds == 0 {
-		c.Rebuilds = max(1, runtime.GOMAXPROCS(0)/4)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

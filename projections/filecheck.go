@@ -1,14 +1,11 @@
 package projections
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -228,28 +225,20 @@ func NotedDigests(dir string, upTo domain.Position) ([]ProjectionDigest, error) 
 	}
 	var all []ProjectionDigest
 	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("read noted digests: %w", err)
-		}
 		name := strings.TrimSuffix(filepath.Base(file), ".digests")
 		last := map[string]int{} // by fold
-		for lines := bufio.NewScanner(bytes.NewReader(raw)); lines.Scan(); {
-			fields := strings.Fields(lines.Text())
-			if len(fields) != 3 {
-				continue
+		if _, err := readNotes(file, func(d NotedDigest) {
+			if d.Position.After(upTo) {
+				return
 			}
-			pos, err := domain.ParsePosition(fields[0])
-			if err != nil || pos.After(upTo) {
-				continue
+			i, known := last[d.Fold]
+			if !known {
+				i, last[d.Fold] = len(all), len(all)
+				all = append(all, ProjectionDigest{})
 			}
-			d := ProjectionDigest{name, NotedDigest{pos, fields[1], fields[2]}}
-			if i, known := last[fields[1]]; known {
-				all[i] = d
-				continue
-			}
-			last[fields[1]] = len(all)
-			all = append(all, d)
+			all[i] = ProjectionDigest{name, d}
+		}); err != nil {
+			return nil, err
 		}
 	}
 	return all, nil

@@ -74,13 +74,11 @@ func (s *Set) Ledger(ctx context.Context, q LedgerQuery) (Ledger, error) {
 					return err
 				}
 			}
-			if after != "" {
-				pos, err := domain.ParsePosition(after)
-				if err != nil {
-					return fmt.Errorf("%w: %w", ErrBadCursor, err)
-				}
-				upTo = min(upTo, key(pos)-1)
+			before, err := keyAfter(after, endOfTime)
+			if err != nil {
+				return err
 			}
+			upTo = min(upTo, before-1)
 			return v.query(ctx, func(r row) error {
 				e := LedgerEntry{Pos: v.at(r.int(0)), Delta: r.int(1), Stock: r.int(2), Reason: r.text(3), Ref: r.text(4), TransactionID: r.text(5), OccurredAt: r.text(7)}
 				if e.OccurredAt == "" {
@@ -92,9 +90,6 @@ func (s *Set) Ledger(ctx context.Context, q LedgerQuery) (Ledger, error) {
 		})
 	return l, err
 }
-
-// endOfTime is a key after all others.
-const endOfTime = int64(1<<63 - 1)
 
 // asOf is the key up to which the query goes. For a time it looks for the last
 // row recorded by then, by halving: recorded times never fall within a product.

@@ -67,34 +67,48 @@ func (n *notes) init(dir string, d definition) {
 	n.step.Store(noteStep)
 }
 
-// load reads what was noted before. Lines of other folds, or that make no
-// sense, are passed by; all are forgotten if the last one is not of this log.
+// load reads what was noted before. Lines of other folds are passed by; all are
+// forgotten if the last one is not of this log.
 func (n *notes) load(log domain.Follower) error {
-	raw, err := os.ReadFile(n.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read noted digests: %w", err)
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for lines := bufio.NewScanner(bytes.NewReader(raw)); lines.Scan(); {
-		n.lines++
-		fields := strings.Fields(lines.Text())
-		if len(fields) != 3 || fields[1] != n.tag {
-			continue
+	lines, err := readNotes(n.path, func(d NotedDigest) {
+		if d.Fold == n.tag {
+			n.list = append(n.list, d)
 		}
-		if pos, err := domain.ParsePosition(fields[0]); err == nil {
-			n.list = append(n.list, NotedDigest{pos, fields[1], fields[2]})
-		}
-	}
-	if len(n.list) > 0 && errors.Is(log.Check(n.list[len(n.list)-1].Position), domain.ErrUnknownPosition) {
+	})
+	n.lines = lines
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case len(n.list) > 0 && errors.Is(log.Check(n.list[len(n.list)-1].Position), domain.ErrUnknownPosition):
 		n.list, n.lines = nil, 0
 		return os.Remove(n.path)
 	}
 	n.list = n.list[max(0, len(n.list)-maxNotes):]
 	return nil
+}
+
+// readNotes calls add for each digest noted in a file, and returns the number of
+// lines. Lines that make no sense are passed by: one may be half written.
+func readNotes(path string, add func(NotedDigest)) (lines int, err error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read noted digests: %w", err)
+	}
+	for text := bufio.NewScanner(bytes.NewReader(raw)); text.Scan(); {
+		lines++
+		fields := strings.Fields(text.Text())
+		if len(fields) != 3 {
+			continue
+		}
+		if pos, err := domain.ParsePosition(fields[0]); err == nil {
+			add(NotedDigest{pos, fields[1], fields[2]})
+		}
+	}
+	return lines, nil
 }
 
 // add notes a digest.

@@ -66,8 +66,8 @@ func (n *notifications) sent(e *domain.Event, p domain.SystemNotification) error
 func (n *notifications) flush() error  { return nil }
 func (n *notifications) forget() error { return nil }
 
-// unread calls add for notifications after a position, oldest first.
-func (v *snapshot) unread(ctx context.Context, userID string, after domain.Position, now time.Time, limit int64, add func(*domain.Event)) error {
+// unread calls add for notifications after a position's key, oldest first.
+func (v *snapshot) unread(ctx context.Context, userID string, after int64, now time.Time, limit int64, add func(*domain.Event)) error {
 	return v.query(ctx, func(r row) error {
 		add(&domain.Event{
 			Pos: v.at(r.int(0)), ID: r.text(1), Type: domain.TypeSystemNotification, Version: int(r.int(2)),
@@ -75,7 +75,7 @@ func (v *snapshot) unread(ctx context.Context, userID string, after domain.Posit
 		})
 		return nil
 	}, "SELECT pos, id, version, branch, sender, at, data FROM unread WHERE user = ? AND pos > ? AND (expires IS NULL OR expires > ?) ORDER BY pos LIMIT ?",
-		userID, key(after), now.UnixMilli(), limit)
+		userID, after, now.UnixMilli(), limit)
 }
 
 // Unread gives the oldest notifications to a user alone, after a position,
@@ -88,7 +88,7 @@ func (s *Set) Unread(ctx context.Context, userID string, after domain.Position, 
 	}
 	var events []*domain.Event
 	pos, err := s.view(ctx, Notifications, func(v *snapshot) error {
-		return v.unread(ctx, userID, after, s.config.Now(), int64(limit), func(e *domain.Event) { events = append(events, e) })
+		return v.unread(ctx, userID, key(after), s.config.Now(), int64(limit), func(e *domain.Event) { events = append(events, e) })
 	})
 	return events, pos, err
 }
@@ -107,14 +107,11 @@ func (s *Set) Notifications(ctx context.Context, q NotificationsQuery) (Page[*do
 	return list(ctx, s, Notifications, "notifications", q.Cursor, q.Limit,
 		func(e *domain.Event) string { return e.Pos.String() },
 		func(v *snapshot, after string, limit int64, add func(*domain.Event)) error {
-			pos := domain.Position{}
-			if after != "" {
-				var err error
-				if pos, err = domain.ParsePosition(after); err != nil {
-					return fmt.Errorf("%w: %w", ErrBadCursor, err)
-				}
+			from, err := keyAfter(after, 0)
+			if err != nil {
+				return err
 			}
-			return v.unread(ctx, q.UserID, pos, now, limit, add)
+			return v.unread(ctx, q.UserID, from, now, limit, add)
 		})
 }
 

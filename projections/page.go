@@ -73,6 +73,22 @@ func cursorKey(list, c string) (string, error) {
 	return key, nil
 }
 
+// endOfTime is a key after all others.
+const endOfTime = int64(1<<63 - 1)
+
+// keyAfter is the key of the position that the last row of a page is at, where
+// lists are by position; none if there is no page before.
+func keyAfter(after string, none int64) (int64, error) {
+	if after == "" {
+		return none, nil
+	}
+	pos, err := domain.ParsePosition(after)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrBadCursor, err)
+	}
+	return key(pos), nil
+}
+
 // list makes a page. read adds the rows after the one with key after, at most
 // limit of them, which is one more than the page takes: it shows whether there
 // is a next page.

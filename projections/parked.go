@@ -43,13 +43,9 @@ func (s *Set) Parked(ctx context.Context, projection, cursor string, limit int) 
 	return list(ctx, s, projection, "parked", cursor, limit,
 		func(p Parked) string { return p.Pos.String() },
 		func(v *snapshot, after string, limit int64, add func(Parked)) error {
-			from := int64(0)
-			if after != "" {
-				pos, err := domain.ParsePosition(after)
-				if err != nil {
-					return fmt.Errorf("%w: %w", ErrBadCursor, err)
-				}
-				from = key(pos)
+			from, err := keyAfter(after, 0)
+			if err != nil {
+				return err
 			}
 			return v.query(ctx, func(r row) error {
 				add(Parked{

@@ -70,8 +70,6 @@ func TestListsComeInPages(t *testing.T) {
 	newest := slices.Clone(ids)
 	slices.Reverse(newest)
 	check("transactions", each(transactions, func(tx Transaction) string { return tx.TransactionID[1:] }), sizes, newest)
-	users, sizes := pages(t, func(c string) (Page[User], error) { return r.Users(ctx, UsersQuery{Cursor: c, Limit: 3}) })
-	check("users", each(users, func(u User) string { return u.UserID[1:] }), sizes, ids)
 	ledger, sizes := pages(t, func(c string) (Page[LedgerEntry], error) {
 		l, err := r.Ledger(ctx, LedgerQuery{BranchID: "b1", ProductID: "p3", Cursor: c, Limit: 3})
 		return l.Page, err

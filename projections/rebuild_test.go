@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -500,7 +501,7 @@ func TestARebuildThatCannotGetOnBlocksNoOther(t *testing.T) {
 	shop := newShop(t)
 	shop.trade(rand.New(rand.NewPCG(97, 1)), 100)
 	c := config(t.TempDir(), shop.log)
-	c.Rebuilds = 1
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // one at once
 	var broken atomic.Bool
 	tried := make(chan struct{}, 1000)
 	c.fault = func(projection, at string) {

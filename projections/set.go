@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 
 	"bms/domain"
@@ -80,11 +81,14 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 	return s, nil
 }
 
+// rebuildsAtOnce is one for every four processors, and at least one.
+func rebuildsAtOnce() int { return max(1, runtime.GOMAXPROCS(0)/4) }
+
 // Run folds the log until ctx ends, and returns nil then. It may be called
 // once.
 func (s *Set) Run(ctx context.Context) error {
 	var wg, last sync.WaitGroup
-	slots := make(chan struct{}, s.config.Rebuilds)
+	slots := make(chan struct{}, rebuildsAtOnce())
 	for _, r := range s.runners {
 		wg.Go(func() { r.run(ctx) })
 		wg.Go(func() { r.runRebuilds(ctx, slots) })

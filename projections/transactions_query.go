@@ -69,13 +69,9 @@ func (s *Set) Transactions(ctx context.Context, q TransactionsQuery) (Page[Trans
 	return list(ctx, s, Transactions, "transactions", q.Cursor, q.Limit,
 		func(t Transaction) string { return t.Pos.String() },
 		func(v *snapshot, after string, limit int64, add func(Transaction)) error {
-			before := endOfTime
-			if after != "" {
-				pos, err := domain.ParsePosition(after)
-				if err != nil {
-					return fmt.Errorf("%w: %w", ErrBadCursor, err)
-				}
-				before = key(pos)
+			before, err := keyAfter(after, endOfTime)
+			if err != nil {
+				return err
 			}
 			pending := ""
 			if q.Status == domain.StatusPending {

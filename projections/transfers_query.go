@@ -70,13 +70,9 @@ func (s *Set) Transfers(ctx context.Context, q TransfersQuery) (Page[Transfer], 
 	return list(ctx, s, Transfers, "transfers", q.Cursor, q.Limit,
 		func(t Transfer) string { return t.Pos.String() },
 		func(v *snapshot, after string, limit int64, add func(Transfer)) error {
-			before := endOfTime
-			if after != "" {
-				pos, err := domain.ParsePosition(after)
-				if err != nil {
-					return fmt.Errorf("%w: %w", ErrBadCursor, err)
-				}
-				before = key(pos)
+			before, err := keyAfter(after, endOfTime)
+			if err != nil {
+				return err
 			}
 			// No transfer is from a branch to itself, hence none is twice.
 			const half = "SELECT * FROM (SELECT " + transferColumns + " FROM transfers WHERE ? AND %s = ? AND pos < ? AND (? = '' OR status = ?) ORDER BY pos DESC LIMIT ?)"

@@ -81,12 +81,13 @@ func newDirectory() *directory { return &directory{users: map[string]*knownUser{
 func (d *directory) serve(f *file) error {
 	users := map[string]*knownUser{}
 	if err := f.writer.query(context.Background(), func(r row) error {
-		user, err := readUser(r)
-		users[user.UserID] = &knownUser{r.int(5), domain.User{
-			ID: user.UserID, Known: true, Role: user.Role, Branches: user.Branches, Disabled: user.Disabled, Name: user.Name,
-		}}
-		return err
-	}, "SELECT "+userColumns+", pos FROM users"); err != nil {
+		u := domain.User{ID: r.text(0), Known: true, Role: r.text(1), Disabled: r.bool(3), Name: r.text(4)}
+		if err := json.Unmarshal([]byte(r.text(2)), &u.Branches); err != nil {
+			return fmt.Errorf("decode the branches of user %s: %w", u.ID, err)
+		}
+		users[u.ID] = &knownUser{r.int(5), u}
+		return nil
+	}, "SELECT user, role, branches, disabled, name, pos FROM users"); err != nil {
 		return err
 	}
 	at, err := position(context.Background(), f.writer)
@@ -126,4 +127,12 @@ func (d *directory) identity(id domain.Identity) domain.Identity {
 		return u.Overlay(id)
 	}
 	return id
+}
+
+// Identity overlays what the log says of a user on an identity from a token:
+// the log beats the token. It reads memory only, and shows at least what
+// WaitFor(Users) has waited for. Before the projection is live it may not know
+// of a user's latest rights; who serves users waits for the log's head first.
+func (s *Set) Identity(id domain.Identity) domain.Identity {
+	return s.users.identity(id)
 }

@@ -32,12 +32,12 @@ func TestWaitFor(t *testing.T) {
 	})
 	t.Run("an_answer_says_the_position_also_when_nothing_concerns_it", func(t *testing.T) {
 		c := shop.adjust("b1", "p1", 1)
-		if err := r.WaitFor(t.Context(), Users, c.Position); err != nil {
+		if err := r.WaitFor(t.Context(), Notifications, c.Position); err != nil {
 			t.Fatal(err)
 		}
-		page, err := r.Users(t.Context(), UsersQuery{})
-		if err != nil || page.Pos != c.Position {
-			t.Fatalf("users are at %s, error %v; want %s", page.Pos, err, c.Position)
+		_, pos, err := r.Unread(t.Context(), "u1", domain.Position{}, 0)
+		if err != nil || pos != c.Position {
+			t.Fatalf("notifications are at %s, error %v; want %s", pos, err, c.Position)
 		}
 	})
 	t.Run("ends_with_its_context", func(t *testing.T) {
