@@ -63,6 +63,13 @@ var fenced = map[string]string{
 	"github.com/anthdm/hollywood/": "actors/system.go",
 }
 
+// unobserved packages tell what they do by hooks and know nothing of who
+// listens.
+var (
+	unobserved = []string{"domain", "domain/audit", "actors", "projections", "transport/eventlog"}
+	observers  = []string{"go.opentelemetry.io/", "github.com/prometheus/"}
+)
+
 // impure is what domain must not import although the standard library has it.
 var impure = []string{"os", "io/fs", "net", "net/http", "log", "log/slog", "math/rand", "math/rand/v2", "crypto/rand", "sync", "syscall", "unsafe"}
 
@@ -99,7 +106,7 @@ func sources(t *testing.T) []sourceFile {
 		if path.Ext(rel) != ".go" {
 			return nil
 		}
-		syntax, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution)
+		syntax, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution|parser.ParseComments)
 		if err != nil {
 			return err
 		}
@@ -147,6 +154,9 @@ func importProblems(file, pkg string, test bool, imports []string) []string {
 				problems = append(problems, fmt.Sprintf("imports %s, which only %s knows", imported, home))
 			}
 		}
+		if slices.Contains(unobserved, pkg) && slices.ContainsFunc(observers, func(o string) bool { return strings.HasPrefix(imported, o) }) {
+			problems = append(problems, "imports "+imported+", and "+pkg+" tells by hooks what it does")
+		}
 		ours, isOurs := strings.CutPrefix(imported, "bms/")
 		switch {
 		case isOurs && ours != pkg && !slices.Contains(allowed, ours):
@@ -177,6 +187,9 @@ func TestLayout_refuses_what_is_not_drawn(t *testing.T) {
 		"down":                           {"transport/httpapi/x.go", []string{"bms/domain"}, false},
 		"hollywood_in_its_place":         {"actors/system.go", []string{"github.com/anthdm/hollywood/actor"}, false},
 		"hollywood_elsewhere":            {"actors/room.go", []string{"github.com/anthdm/hollywood/actor"}, true},
+		"traces_in_the_log":              {"transport/eventlog/x.go", []string{"go.opentelemetry.io/otel/trace"}, true},
+		"metrics_in_actors":              {"actors/x.go", []string{"github.com/prometheus/client_golang/prometheus"}, true},
+		"traces_in_their_place":          {"transport/telemetry/x.go", []string{"go.opentelemetry.io/otel/trace"}, false},
 		"a_package_that_is_not_drawn":    {"transport/util/x.go", nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
