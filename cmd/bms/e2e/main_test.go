@@ -14,10 +14,7 @@ import (
 
 // bms is the binary under test, built as these tests are: with the race
 // detector if they have it.
-var (
-	bms        string
-	buildFlags []string
-)
+var bms string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -37,7 +34,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	bms = filepath.Join(dir, "bms")
-	build := exec.Command("go", slices.Concat([]string{"build"}, buildFlags, []string{"-o", bms, "bms/cmd/bms"})...)
+	build := exec.Command("go", slices.Concat([]string{"build"}, raceFlag, []string{"-o", bms, "bms/cmd/bms"})...)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build bms:", err)

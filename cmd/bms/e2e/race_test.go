@@ -2,4 +2,5 @@
 
 package e2e_test
 
-func init() { buildFlags = append(buildFlags, "-race") }
+// raceFlag builds the binary with what the test was built with.
+var raceFlag = []string{"-race"}
