@@ -57,8 +57,9 @@ const messagesLimit = 8
 //
 // Next is called by one goroutine at a time (the transport's flusher), Event
 // by the transport's reader, Closed once by the transport. The connection's
-// actor handles room changes, refreshes and the end. mu guards what they
-// share; it is never held while the log is read.
+// actor has what the client asks for done, one after the other and off the
+// actor, and brings about the end. mu guards what they share; it is never held
+// while the log, the list of branches or the store of sessions is asked.
 type Connection struct {
 	hub       *Hub
 	transport Transport

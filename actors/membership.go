@@ -37,19 +37,27 @@ type choices struct {
 	left map[string]struct{}
 }
 
-func (c choices) with() choices { return choices{maps.Clone(c.joined), maps.Clone(c.left)} }
+// with returns a copy to be changed.
+func (c choices) with() choices {
+	next := choices{joined: make(map[string]domain.Position, len(c.joined)+1), left: make(map[string]struct{}, len(c.left)+1)}
+	maps.Copy(next.joined, c.joined)
+	maps.Copy(next.left, c.left)
+	return next
+}
 
-func choicesOf(rooms SessionRooms) choices {
-	c := choices{joined: maps.Clone(rooms.Joined), left: make(map[string]struct{}, len(rooms.Left))}
-	if c.joined == nil {
-		c.joined = map[string]domain.Position{}
+// choicesOf are those that were kept; most clients make none, and hold no maps.
+func choicesOf(rooms SessionRooms) (c choices) {
+	if len(rooms.Joined)+len(rooms.Left) == 0 {
+		return c
 	}
+	c = choices{joined: rooms.Joined}.with()
 	for _, name := range rooms.Left {
 		c.left[name] = struct{}{}
 	}
 	return c
 }
 
+// rooms are what is kept of them.
 func (c choices) rooms() SessionRooms {
 	return SessionRooms{Joined: c.joined, Left: slices.Sorted(maps.Keys(c.left))}
 }

@@ -24,7 +24,7 @@ import (
 // (invariant 4). A failing seed is printed; run it again with TEST_SEED.
 // TEST_SEEDS runs as many as it says.
 func Test_schedules(t *testing.T) {
-	first, n := uint64(1), uint64(300)
+	first, n := uint64(1), uint64(1000)
 	if testing.Short() {
 		n = 80
 	}

@@ -252,3 +252,29 @@ func Test_a_change_of_rooms_that_can_not_be_kept_is_refused_and_not_made(t *test
 		h.hub.Close()
 	})
 }
+
+func Test_a_session_whose_store_panics_ends_alone(t *testing.T) { // invariant 7
+	synctest.Test(t, func(t *testing.T) {
+		store := &memSessions{rooms: map[string]SessionRooms{}, saving: func() error { panic("driver") }}
+		h := newHouse(t, func(c *HubConfig) { c.Sessions = store })
+		c, _ := h.connect(staff("u1", "b1"), "")
+		other, _ := h.connect(staff("u2", "b1"), "")
+		c.conn.Event("room:leave", []json.RawMessage{json.RawMessage(`"branch:b1"`)}, nil)
+		synctest.Wait()
+		if got := c.endReason(); got != EndPanicked {
+			t.Fatalf("ended for %q, want %q", got, EndPanicked)
+		}
+		store.saving = nil
+		again, recovered := h.connectAs(c.conn.sid, staff("u1", "b1"), c.cursor(), 1<<10)
+		if !recovered {
+			t.Fatal("recovered false, want true")
+		}
+		ask(t, again, "room:leave", `"branch:b1"`) // the session isn't held
+		want := []string{h.sell("b1")}
+		synctest.Wait()
+		wantEvents(t, "who left", again.leave(), nil)
+		wantEvents(t, "the other", other.leave(), want)
+		close(c.stop)
+		h.hub.Close()
+	})
+}
