@@ -16,7 +16,9 @@ type commandRoute struct {
 	// branch is where the branch's id comes from; nil for none.
 	branch  func(*http.Request, any) string
 	summary string
-	roles   string
+	// but is what roles' text lacks: rights that depend on more than the
+	// command.
+	but string
 }
 
 // commandRoutes is every command that HTTP takes.
@@ -24,87 +26,87 @@ var commandRoutes = []commandRoute{
 	{
 		"POST", "/api/branches", domain.CommandOpenBranch, http.StatusCreated,
 		nothing, func(_ *http.Request, body any) string { return body.(domain.OpenBranch).BranchID },
-		"Open a branch", "admin",
+		"Open a branch", "",
 	},
 	{
 		"PATCH", "/api/branches/{b}", domain.CommandChangeBranch, http.StatusOK,
 		nothing, pathBranch,
-		"Rename, close or reopen a branch", "admin",
+		"Rename, close or reopen a branch", "",
 	},
 	{
 		"POST", "/api/branches/{b}/products", domain.CommandCreateProduct, http.StatusCreated,
 		nothing, pathBranch,
-		"Create a product", "manager of the branch, admin",
+		"Create a product", "",
 	},
 	{
 		"PATCH", "/api/branches/{b}/products/{p}", domain.CommandChangeProduct, http.StatusOK,
 		fromPath("p", "productId", func(b *domain.ChangeProduct) *string { return &b.ProductID }), pathBranch,
-		"Change a product", "manager of the branch, admin",
+		"Change a product", "",
 	},
 	{
 		"DELETE", "/api/branches/{b}/products/{p}", domain.CommandDeleteProduct, http.StatusOK,
 		fromPath("p", "productId", func(b *domain.DeleteProduct) *string { return &b.ProductID }), pathBranch,
-		"Take a product out of the range", "manager of the branch, admin",
+		"Take a product out of the range", "",
 	},
 	{
 		"PUT", "/api/branches/{b}/products/{p}/stock", domain.CommandCountStock, http.StatusOK,
 		fromPath("p", "productId", func(b *domain.CountStock) *string { return &b.ProductID }), pathBranch,
-		"Set the stock to what was counted", "any role of the branch",
+		"Set the stock to what was counted", "",
 	},
 	{
 		"POST", "/api/branches/{b}/inventory/adjustments", domain.CommandAdjustStock, http.StatusCreated,
 		nothing, pathBranch,
-		"Change the stock of a product by a difference", "any role of the branch",
+		"Change the stock of a product by a difference", "",
 	},
 	{
 		"POST", "/api/branches/{b}/inventory/adjustments/bulk", domain.CommandAdjustStockBulk, http.StatusCreated,
 		nothing, pathBranch,
-		"Change the stock of many products: all lines or none, or each line for itself", "manager of the branch, admin",
+		"Change the stock of many products: all lines or none, or each line for itself", "",
 	},
 	{
 		"POST", "/api/branches/{b}/transactions", domain.CommandCreateTransaction, http.StatusCreated,
 		nothing, pathBranch,
-		"Record a sale or a purchase: all lines or none", "any role of the branch",
+		"Record a sale or a purchase: all lines or none", "",
 	},
 	{
 		"POST", "/api/branches/{b}/transactions/{t}/status", domain.CommandSetTransactionStatus, http.StatusOK,
 		fromPath("t", "transactionId", func(b *domain.SetTransactionStatus) *string { return &b.TransactionID }), pathBranch,
-		"Complete, void, fail or refund a transaction", "any role of the branch; refunds and voids: manager, admin",
+		"Complete, void, fail or refund a transaction", "; refunds and voids: manager, admin",
 	},
 	{
 		"POST", "/api/branches/{b}/transfers", domain.CommandDispatchTransfer, http.StatusCreated,
 		nothing, pathBranch,
-		"Send products to another branch", "manager of the branch, admin",
+		"Send products to another branch", "",
 	},
 	{
 		"POST", "/api/branches/{b}/transfers/{id}/receive", domain.CommandReceiveTransfer, http.StatusOK,
 		fromPath("id", "transferId", func(b *domain.ReceiveTransfer) *string { return &b.TransferID }), pathBranch,
-		"Take in what has come of a transfer, at the branch that it goes to; without lines, all that is in transit", "manager of the branch, admin",
+		"Take in what has come of a transfer, at the branch that it goes to; without lines, all that is in transit", "",
 	},
 	{
 		"POST", "/api/branches/{b}/transfers/{id}/cancel", domain.CommandCancelTransfer, http.StatusOK,
 		fromPath("id", "transferId", func(b *domain.CancelTransfer) *string { return &b.TransferID }), pathBranch,
-		"Take back what of a transfer is still in transit, at the branch that sent it", "manager of the branch, admin",
+		"Take back what of a transfer is still in transit, at the branch that sent it", "",
 	},
 	{
 		"POST", "/api/branches/{b}/sync", domain.CommandSubmitSync, http.StatusOK,
 		nothing, pathBranch,
-		"Hand in sales that a device made offline: each (deviceId, seq) takes effect once", "any role of the branch",
+		"Hand in sales that a device made offline: each (deviceId, seq) takes effect once", "",
 	},
 	{
 		"PUT", "/api/users/{u}", domain.CommandSetUser, http.StatusOK,
 		fromPath("u", "userId", func(b *domain.SetUser) *string { return &b.UserID }), nil,
-		"Say all that a user is; it beats what a token says", "admin",
+		"Say all that a user is; it beats what a token says", "",
 	},
 	{
 		"PATCH", "/api/users/{u}", domain.CommandChangeUser, http.StatusOK,
 		fromPath("u", "userId", func(b *domain.ChangeUser) *string { return &b.UserID }), nil,
-		"Change some of what a user is", "admin",
+		"Change some of what a user is", "",
 	},
 	{
 		"POST", "/api/notifications", domain.CommandSendNotification, http.StatusCreated,
 		nothing, nil,
-		"Send a message to a room", "manager of the branch, admin",
+		"Send a message to a room", "; managers to the rooms of their branches",
 	},
 }
 
@@ -147,3 +149,23 @@ func fromPath[B any](param, name string, field func(*B) *string) func(*http.Requ
 }
 
 func pathBranch(r *http.Request, _ any) string { return r.PathValue("b") }
+
+// roles says who may give the row's command, as domain's table has it.
+func (row *commandRoute) roles() string {
+	const branch = "b"
+	may := func(role string, branches ...string) bool {
+		return domain.MayCommand(domain.Identity{UserID: "u", Role: role, Branches: branches}, row.command, branch) == nil
+	}
+	text := "admin"
+	switch {
+	case may(domain.RoleStaff):
+		text = "any role"
+	case may(domain.RoleStaff, branch):
+		text = "any role of the branch"
+	case may(domain.RoleManager):
+		text = "manager, admin"
+	case may(domain.RoleManager, branch):
+		text = "manager of the branch, admin"
+	}
+	return text + row.but
+}

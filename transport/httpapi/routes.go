@@ -26,7 +26,7 @@ func (a *api) routes() []routeEntry {
 	var all []routeEntry
 	for _, row := range commandRoutes {
 		all = append(all, routeEntry{
-			method: row.method, path: row.path, summary: row.summary, tag: "commands", roles: row.roles,
+			method: row.method, path: row.path, summary: row.summary, tag: "commands", roles: row.roles(),
 			command: row.command, bare: row.bare(), status: row.status, handle: a.command(row),
 		})
 	}
