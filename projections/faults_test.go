@@ -392,7 +392,7 @@ func TestOldVersionsGoOnceTheNewOneIsLive(t *testing.T) {
 	shop.open("b1")
 	c := config(t.TempDir(), shop.log)
 	r := run(t, c)
-	old := strings.Replace(r.path(Stats), "-v1", "-v0", 1)
+	old := strings.Replace(r.path(Stats), "-v2", "-v1", 1)
 	r.close()
 	write(t, old, []byte("an old version's"))
 	write(t, old+"-wal", []byte("and its log"))

@@ -158,7 +158,7 @@ func TestACancelledRebuildHasNoEffect(t *testing.T) {
 	if b := r.finish(Stats); b.State != RebuildCancelled {
 		t.Errorf("it is %+v, want it cancelled", b)
 	}
-	if files := dbFiles(t, dir, Stats); len(files) != 1 || files[0] != "stats-v1.db" {
+	if files := dbFiles(t, dir, Stats); len(files) != 1 || files[0] != "stats-v2.db" {
 		t.Errorf("files are %q, want that which was there before", files)
 	}
 	if s := r.status(Stats); s.State != StateLive {
@@ -419,7 +419,7 @@ func TestNothingIsLeftOfWhatIsGivenUp(t *testing.T) {
 	if err := os.MkdirAll(scratchDir(dir), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(scratchDir(dir), "stats-v1.db"), []byte("of a process that was killed"))
+	write(t, filepath.Join(scratchDir(dir), "stats-v2.db"), []byte("of a process that was killed"))
 	r := run(t, config(dir, shop.log))
 	r.settle(shop.log)
 	if _, err := os.Stat(scratchDir(dir)); !os.IsNotExist(err) {

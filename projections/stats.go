@@ -10,14 +10,15 @@ import (
 )
 
 // statsDefinition sums completed sales up by hour of occurredAt, per branch,
-// currency and product, and keeps the value of the stock. Refunds and voids
+// currency and product, and keeps the value of the stock at the end of each hour
+// in which it changed. Refunds and voids
 // count against the hour of the sale that they take back. Sales that may still
 // be completed, refunded or voided are kept to know that hour.
 //
 // Sums wrap around beyond 64 bits, and come back the same way.
 func statsDefinition() definition {
 	return definition{
-		name: Stats, version: 1,
+		name: Stats, version: 2,
 		schema: `
 CREATE TABLE hours (
 	branch TEXT NOT NULL, hour INTEGER NOT NULL, currency TEXT NOT NULL,
@@ -30,7 +31,6 @@ CREATE TABLE tops (
 	units INTEGER NOT NULL, revenue INTEGER NOT NULL,
 	PRIMARY KEY (branch, hour, product, currency)
 ) WITHOUT ROWID;
-CREATE INDEX tops_hour ON tops (hour);
 CREATE TABLE sales (
 	branch TEXT NOT NULL, tx TEXT NOT NULL, hour INTEGER NOT NULL, currency TEXT NOT NULL, lines TEXT NOT NULL,
 	PRIMARY KEY (branch, tx)
@@ -40,7 +40,10 @@ CREATE TABLE products (
 	stock INTEGER NOT NULL, price INTEGER NOT NULL, currency TEXT NOT NULL, deleted INTEGER NOT NULL,
 	PRIMARY KEY (branch, product)
 ) WITHOUT ROWID;
-CREATE TABLE stock_values (branch TEXT NOT NULL, currency TEXT NOT NULL, minor INTEGER NOT NULL, PRIMARY KEY (branch, currency)) WITHOUT ROWID;
+CREATE TABLE stock_values (
+	branch TEXT NOT NULL, currency TEXT NOT NULL, hour INTEGER NOT NULL, minor INTEGER NOT NULL,
+	PRIMARY KEY (branch, currency, hour)
+) WITHOUT ROWID;
 `,
 		types: []string{domain.TypeTransactionCreated, domain.TypeTransactionStatusChanged, domain.TypeInventoryUpdated, domain.TypeProductUpdated},
 		// Sums are the same in any order; products and sales are not.
@@ -84,9 +87,9 @@ func (s *stats) apply(_ *domain.Commit, e *domain.Event, payload domain.Payload)
 	case domain.TransactionStatusChanged:
 		return s.changed(e, p)
 	case domain.InventoryUpdated:
-		return s.value(productKey{e.BranchID, p.ProductID}, func(v *valuedRow) { v.stock = p.Stock })
+		return s.value(e, p.ProductID, func(v *valuedRow) { v.stock = p.Stock })
 	case domain.ProductUpdated:
-		return s.value(productKey{e.BranchID, p.ProductID}, func(v *valuedRow) {
+		return s.value(e, p.ProductID, func(v *valuedRow) {
 			v.sku, v.name, v.price, v.currency = p.Product.SKU, p.Product.Name, p.Product.PriceMinor, p.Product.Currency
 			v.deleted, v.renamed = p.Action == domain.ActionDeleted, true
 		})
@@ -225,8 +228,8 @@ func takeBack(sold []soldLine, refunded []domain.RefundLine) []soldLine {
 }
 
 // value changes a product and the value of its branch's stock with it.
-func (s *stats) value(k productKey, change func(*valuedRow)) error {
-	p, err := s.products.get(k)
+func (s *stats) value(e *domain.Event, productID string, change func(*valuedRow)) error {
+	p, err := s.products.get(productKey{e.BranchID, productID})
 	if err != nil {
 		return err
 	}
@@ -236,23 +239,34 @@ func (s *stats) value(k productKey, change func(*valuedRow)) error {
 	if before.currency == p.row.currency && before.worth() == p.row.worth() {
 		return nil
 	}
+	hour := hourOf(e.At)
 	if before.currency != "" {
-		if err := s.addValue(valueKey{k.branch, before.currency}, -before.worth()); err != nil {
+		if err := s.addValue(valueKey{e.BranchID, before.currency}, hour, -before.worth()); err != nil {
 			return err
 		}
 	}
 	if p.row.currency == "" {
 		return nil
 	}
-	return s.addValue(valueKey{k.branch, p.row.currency}, p.row.worth())
+	return s.addValue(valueKey{e.BranchID, p.row.currency}, hour, p.row.worth())
 }
 
-func (s *stats) addValue(k valueKey, minor int64) error {
+// addValue changes a value in an hour. An hour that falls behind the last one,
+// where clocks disagreed, is taken for that.
+func (s *stats) addValue(k valueKey, hour, minor int64) error {
 	v, err := s.values.get(k)
 	if err != nil {
 		return err
 	}
 	v.row.valueKey = k
+	if hour > v.row.hour {
+		if v.dirty { // what it was at the end of the hour before
+			if err := s.storeValue(&v.row); err != nil {
+				return err
+			}
+		}
+		v.row.hour = hour
+	}
 	v.row.minor += minor
 	s.values.put(v)
 	return nil

@@ -27,7 +27,15 @@ type StatsItem struct {
 	// RevenueMinor is what was paid and not refunded.
 	RevenueMinor int64  `json:"revenueMinor"`
 	Currency     string `json:"currency"`
+	// Top are the products with the most units in it, most first, at most
+	// BucketTop.
+	Top []TopProduct `json:"top"`
+	// StockValueMinor is stock times price at its end, or now.
+	StockValueMinor int64 `json:"stockValueMinor"`
 }
+
+// BucketTop is the number of top products of a bucket.
+const BucketTop = 3
 
 // TopProduct is a product's part in the sales of a period.
 type TopProduct struct {
@@ -58,8 +66,7 @@ type BranchStats struct {
 	Pos        domain.Position `json:"pos"`
 }
 
-// StatsQuery selects a period of a branch; of all branches if BranchID is
-// empty.
+// StatsQuery selects a period of a branch.
 type StatsQuery struct {
 	BranchID string
 	// From and To are widened to whole hours, From included, To excluded;
@@ -81,51 +88,96 @@ const MaxBuckets = 366 * 24
 // BranchStats sums up sales. At most MaxBuckets items are given, the latest.
 // Errors: ErrUnavailable.
 func (s *Set) BranchStats(ctx context.Context, q StatsQuery) (BranchStats, error) {
-	answer := BranchStats{Items: []StatsItem{}, Top: []TopProduct{}, StockValue: []Money{}}
-	from, to := hours(q.From, q.To)
-	size := int64(1)
-	if q.Bucket == BucketDay {
-		size = 24
-	}
-	top := int64(10)
-	if q.Top > 0 {
-		top = int64(min(q.Top, MaxLimit))
-	}
-	of := "branch = ?"
-	if q.BranchID == "" {
-		of = "? = ''"
-	}
+	var answer BranchStats
 	var err error
-	answer.Pos, err = s.view(ctx, Stats, func(v *snapshot) error {
-		if err := v.query(ctx, func(r row) error {
-			answer.Items = append(answer.Items, StatsItem{
-				From: timestamp(r.int(0) * 3_600_000), Currency: r.text(1), Sales: r.int(2), Units: r.int(3), RevenueMinor: r.int(4),
-			})
-			return nil
-		}, "SELECT hour - (hour % ? + ?) % ? AS bucket, currency, CAST(total(sales) AS INTEGER), CAST(total(units) AS INTEGER), CAST(total(revenue) AS INTEGER) FROM hours WHERE "+of+
-			" AND hour >= ? AND hour < ? GROUP BY bucket, currency ORDER BY bucket DESC, currency DESC LIMIT ?",
-			size, size, size, q.BranchID, from, to, int64(MaxBuckets)); err != nil {
+	answer.Pos, err = s.view(ctx, Stats, func(v *snapshot) (err error) {
+		p := period{branch: q.BranchID, bucket: 1}
+		p.from, p.to = hours(q.From, q.To)
+		if q.Bucket == BucketDay {
+			p.bucket = 24
+		}
+		top := int64(10)
+		if q.Top > 0 {
+			top = int64(min(q.Top, MaxLimit))
+		}
+		if answer.Items, err = v.statsItems(ctx, p); err != nil {
 			return err
 		}
-		if err := v.query(ctx, func(r row) error {
-			answer.Top = append(answer.Top, TopProduct{
-				ProductID: r.text(0), Currency: r.text(1), Units: r.int(2), RevenueMinor: r.int(3), SKU: r.text(4), Name: r.text(5),
-			})
-			return nil
-		}, "SELECT product, sums.currency, sold, revenue, sku, name FROM ("+
-			"SELECT product, currency, CAST(total(units) AS INTEGER) AS sold, CAST(total(revenue) AS INTEGER) AS revenue, max(branch) AS branch FROM tops WHERE "+of+
-			" AND hour >= ? AND hour < ? GROUP BY product, currency HAVING sold > 0 ORDER BY sold DESC, product, currency LIMIT ?"+
-			") AS sums LEFT JOIN products USING (branch, product) ORDER BY sold DESC, product, sums.currency",
-			q.BranchID, from, to, top); err != nil {
+		if answer.Top, err = v.statsTop(ctx, p, top); err != nil {
 			return err
 		}
+		answer.StockValue = []Money{}
 		return v.query(ctx, func(r row) error {
 			answer.StockValue = append(answer.StockValue, Money{Currency: r.text(0), Minor: r.int(1)})
 			return nil
-		}, "SELECT currency, CAST(total(minor) AS INTEGER) FROM stock_values WHERE "+of+" GROUP BY currency ORDER BY currency", q.BranchID)
+			// SQLite gives minor of the row with the greatest hour.
+		}, "SELECT currency, minor, max(hour) FROM stock_values WHERE branch = ? GROUP BY currency ORDER BY currency", q.BranchID)
 	})
-	slices.Reverse(answer.Items)
 	return answer, err
+}
+
+// period is one of a branch, in hours from 1970, and the size of its buckets.
+type period struct {
+	branch           string
+	from, to, bucket int64
+}
+
+// bucketed is the bucket of an hour; it takes the size three times.
+const bucketed = "hour - (hour % ? + ?) % ? AS bucket"
+
+// statsItems are the buckets with sales in them, in order of time.
+func (v *snapshot) statsItems(ctx context.Context, p period) ([]StatsItem, error) {
+	items, oldest := []StatsItem{}, p.to
+	if err := v.query(ctx, func(r row) error {
+		items = append(items, StatsItem{
+			From: timestamp(r.int(0) * 3_600_000), Currency: r.text(1), Sales: r.int(2), Units: r.int(3), RevenueMinor: r.int(4),
+			StockValueMinor: r.int(5), Top: []TopProduct{},
+		})
+		oldest = r.int(0)
+		return nil
+	}, "SELECT bucket, currency, sales, units, revenue, (SELECT minor FROM stock_values AS v WHERE v.branch = ? AND v.currency = sums.currency AND v.hour < bucket + ? ORDER BY v.hour DESC LIMIT 1) FROM ("+
+		"SELECT "+bucketed+", currency, CAST(total(sales) AS INTEGER) AS sales, CAST(total(units) AS INTEGER) AS units, CAST(total(revenue) AS INTEGER) AS revenue"+
+		" FROM hours WHERE branch = ? AND hour >= ? AND hour < ? GROUP BY bucket, currency ORDER BY bucket DESC, currency DESC LIMIT ?"+
+		") AS sums ORDER BY bucket DESC, currency DESC",
+		p.branch, p.bucket, p.bucket, p.bucket, p.bucket, p.branch, p.from, p.to, int64(MaxBuckets)); err != nil {
+		return nil, err
+	}
+	slices.Reverse(items)
+	at := 0 // both are in order of bucket and currency
+	err := v.query(ctx, func(r row) error {
+		from, t := timestamp(r.int(0)*3_600_000), topProduct(r[1:])
+		for at < len(items) && (items[at].From != from || items[at].Currency != t.Currency) {
+			at++
+		}
+		if at < len(items) {
+			items[at].Top = append(items[at].Top, t)
+		}
+		return nil
+	}, "SELECT bucket, product, tops.currency, sold, revenue, sku, name FROM ("+
+		"SELECT *, row_number() OVER (PARTITION BY bucket, currency ORDER BY sold DESC, product) AS place FROM ("+
+		"SELECT "+bucketed+", product, currency, CAST(total(units) AS INTEGER) AS sold, CAST(total(revenue) AS INTEGER) AS revenue, branch"+
+		" FROM tops WHERE branch = ? AND hour >= ? AND hour < ? GROUP BY bucket, product, currency HAVING sold > 0)"+
+		") AS tops LEFT JOIN products USING (branch, product) WHERE place <= ? ORDER BY bucket, tops.currency, place",
+		p.bucket, p.bucket, p.bucket, p.branch, max(p.from, oldest), p.to, int64(BucketTop))
+	return items, err
+}
+
+// statsTop are the products with the most units in the whole period.
+func (v *snapshot) statsTop(ctx context.Context, p period, limit int64) ([]TopProduct, error) {
+	top := []TopProduct{}
+	err := v.query(ctx, func(r row) error {
+		top = append(top, topProduct(r))
+		return nil
+	}, "SELECT product, sums.currency, sold, revenue, sku, name FROM ("+
+		"SELECT product, currency, CAST(total(units) AS INTEGER) AS sold, CAST(total(revenue) AS INTEGER) AS revenue, branch FROM tops"+
+		" WHERE branch = ? AND hour >= ? AND hour < ? GROUP BY product, currency HAVING sold > 0 ORDER BY sold DESC, product, currency LIMIT ?"+
+		") AS sums LEFT JOIN products USING (branch, product) ORDER BY sold DESC, product, sums.currency",
+		p.branch, p.from, p.to, limit)
+	return top, err
+}
+
+func topProduct(r row) TopProduct {
+	return TopProduct{ProductID: r.text(0), Currency: r.text(1), Units: r.int(2), RevenueMinor: r.int(3), SKU: r.text(4), Name: r.text(5)}
 }
 
 // hours is a period in whole hours from 1970; zero times leave it open.

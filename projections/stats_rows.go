@@ -89,17 +89,18 @@ type valueKey struct{ branch, currency string }
 
 type valueRow struct {
 	valueKey
-	minor int64
+	hour, minor int64
 }
 
+// loadValue reads the last one.
 func (s *stats) loadValue(k valueKey) (v valueRow, found bool, err error) {
 	found, err = s.file.writer.one(context.Background(), func(r row) error {
-		v.minor = r.int(0)
+		v.hour, v.minor = r.int(0), r.int(1)
 		return nil
-	}, "SELECT minor FROM stock_values WHERE branch = ? AND currency = ?", k.branch, k.currency)
+	}, "SELECT hour, minor FROM stock_values WHERE branch = ? AND currency = ? ORDER BY hour DESC LIMIT 1", k.branch, k.currency)
 	return v, found, err
 }
 
 func (s *stats) storeValue(v *valueRow) error {
-	return s.file.writer.exec("INSERT OR REPLACE INTO stock_values VALUES (?, ?, ?)", v.branch, v.currency, v.minor)
+	return s.file.writer.exec("INSERT OR REPLACE INTO stock_values VALUES (?, ?, ?, ?)", v.branch, v.currency, v.hour, v.minor)
 }

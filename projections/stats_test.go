@@ -3,6 +3,7 @@ package projections
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,11 +40,11 @@ func TestStatsOfSales(t *testing.T) {
 		q    StatsQuery
 		want string
 	}{
-		"hours":        {StatsQuery{BranchID: "b1"}, "22:00 2/5/1250, 23:00 1/5/1250, 07:00 0/0/0"},
-		"days":         {StatsQuery{BranchID: "b1", Bucket: BucketDay}, "00:00 3/10/2500, 00:00 0/0/0"},
-		"a_period":     {StatsQuery{BranchID: "b1", To: day}, "22:00 2/5/1250, 23:00 1/5/1250"},
-		"after_it":     {StatsQuery{BranchID: "b1", From: day}, "07:00 0/0/0"},
-		"all_branches": {StatsQuery{From: day}, "07:00 1/2/500"},
+		"hours":    {StatsQuery{BranchID: "b1"}, "22:00 2/5/1250, 23:00 1/5/1250, 07:00 0/0/0"},
+		"days":     {StatsQuery{BranchID: "b1", Bucket: BucketDay}, "00:00 3/10/2500, 00:00 0/0/0"},
+		"a_period": {StatsQuery{BranchID: "b1", To: day}, "22:00 2/5/1250, 23:00 1/5/1250"},
+		"after_it": {StatsQuery{BranchID: "b1", From: day}, "07:00 0/0/0"},
+		"another":  {StatsQuery{BranchID: "b2", From: day}, "07:00 1/2/500"},
 	} {
 		stats, err := r.BranchStats(ctx, c.q)
 		if err != nil {
@@ -76,6 +77,57 @@ func TestStatsOfSales(t *testing.T) {
 	}
 	if want := []TotalsItem{{"b1", 3, 10, 2500, "EUR"}, {"b2", 1, 2, 500, "EUR"}}; !slices.Equal(totals.Items, want) {
 		t.Errorf("totals are %+v, want %+v", totals.Items, want)
+	}
+}
+
+// A bucket has its own top products, and the value of the stock at its end.
+func TestStatsOfABucket(t *testing.T) {
+	shop := newShop(t)
+	shop.open("b1")
+	for n := range 4 {
+		shop.product("b1", fmt.Sprintf("p%d", n), 100, 5)
+	}
+	for n, at := range []string{"2026-11-24T08:30:00Z", "2026-11-24T08:59:00Z", "2026-11-24T11:10:00Z", "2026-11-25T00:00:00Z"} {
+		now, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shop.now = now
+		for p := range 4 {
+			shop.sell("b1", fmt.Sprintf("t%d-%d", n, p), fmt.Sprintf("p%d", p), int64(1+(n+p)%4))
+		}
+	}
+	shop.now = shop.now.Add(time.Hour)
+	shop.adjust("b1", "p0", 40) // after the last bucket
+	for _, batch := range []int{1, 7, 1000} {
+		c := config(t.TempDir(), shop.log)
+		c.Log = reader{shop.log, batch}
+		r := run(t, c)
+		r.settle(shop.log)
+		for bucket, want := range map[string]string{
+			BucketHour: "08:00 20 95000 p2:7 p1:5 p3:5, 11:00 10 92500 p1:4 p0:3 p3:2, 00:00 10 90000 p0:4 p3:3 p2:2",
+			BucketDay:  "00:00 30 92500 p1:9 p2:8 p3:7, 00:00 10 100000 p0:4 p3:3 p2:2",
+		} {
+			stats, err := r.BranchStats(t.Context(), StatsQuery{BranchID: "b1", Bucket: bucket})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, item := range stats.Items {
+				text := fmt.Sprintf("%s %d %d", item.From[11:16], item.Units, item.StockValueMinor)
+				for _, top := range item.Top {
+					text += fmt.Sprintf(" %s:%d", top.ProductID, top.Units)
+				}
+				got = append(got, text)
+			}
+			if got := strings.Join(got, ", "); got != want {
+				t.Errorf("by %s in batches of %d: %s, want %s", bucket, batch, got, want)
+			}
+			if want := (Money{Minor: 100_000, Currency: "EUR"}); len(stats.StockValue) != 1 || stats.StockValue[0] != want {
+				t.Errorf("stock is worth %+v now, want %+v", stats.StockValue, want)
+			}
+		}
+		r.close()
 	}
 }
 
