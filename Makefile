@@ -1,5 +1,6 @@
 # make is CI: what passes here passes there. `make help` lists the targets.
 
+GOVULNCHECK   = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GOLANGCI_LINT = go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 ADDR ?= :3001
@@ -17,7 +18,7 @@ SEED     ?=
 # The race detector needs a C compiler; CI has one.
 RACE ?= $(if $(shell command -v $$(go env CC)),-race)
 
-.PHONY: help run build test chromium lint fmt bench fuzz chaos
+.PHONY: help run build test chromium lint fmt vuln bench fuzz chaos
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
@@ -48,6 +49,9 @@ lint: ## golangci-lint as .golangci.yml has it
 
 fmt: ## gofumpt and goimports
 	$(GOLANGCI_LINT) fmt ./...
+
+vuln: ## known vulnerabilities in what is called; asks https://vuln.go.dev
+	$(GOVULNCHECK) ./...
 
 bench: cmd/bms/e2e/node_modules/.package-lock.json ## every benchmark; BENCH=regexp BENCHTIME=1s
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -timeout 60m ./...
