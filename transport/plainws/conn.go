@@ -35,6 +35,7 @@ type Conn struct {
 	excess          int           // frames after the end; the reader's
 
 	flusher wsframe.Flusher
+	begun   bool         // it has had a turn; the flusher's
 	heard   atomic.Int64 // last sign of life, in nanoseconds since server.start
 	held    atomic.Bool  // the reader is in Receiver.Op
 

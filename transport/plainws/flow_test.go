@@ -71,15 +71,7 @@ func Test_answers_go_ahead_of_events(t *testing.T) {
 		synctest.Wait()
 		var got []string
 		for range 4 {
-			var head [2]byte
-			if _, err := io.ReadFull(c.reader, head[:]); err != nil {
-				t.Fatal(err)
-			}
-			payload := make([]byte, head[1])
-			if _, err := io.ReadFull(c.reader, payload); err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, string(payload))
+			got = append(got, c.next())
 		}
 		if want := `["1","{\"type\":\"ack\",\"id\":1,\"data\":{\"args\":null,\"op\":\"a\"}}","2","3"]`; string(mustJSON(got)) != want {
 			t.Errorf("got %s, want %s", mustJSON(got), want)
@@ -250,5 +242,33 @@ func Test_long_messages_are_compressed_for_clients_that_can(t *testing.T) {
 		can.want("short", long(10_000))
 		can.write(`{"op":"x","id":1,"args":["` + long(5000) + `"]}`)
 		can.want(`{"type":"ack","id":1,"data":{"args":["` + long(5000) + `"],"op":"x"}}`)
+	})
+}
+
+func Test_the_first_frame_is_the_sources_whatever_the_client_has_asked_by_then(t *testing.T) {
+	for name, end := range map[string]func(c *Conn){"served": func(*Conn) {}, "sent_away": func(c *Conn) { c.Close(StatusRestart, "x") }} {
+		t.Run(name, func(t *testing.T) {
+			source := &backlog{}
+			h := HandlerFunc(func(_ context.Context, c *Conn, _ *http.Request) (Session, error) {
+				err := c.Send(wsframe.Text([]byte("answer"))) // is there before the first turn
+				end(c)
+				return Session{Source: source, Receiver: echo{}}, err
+			})
+			serving(t, Config{}, h, func(r *rig) {
+				source.put("session", "event")
+				r.connect().want("session", "answer")
+			})
+		})
+	}
+	t.Run("in_one_segment", func(t *testing.T) {
+		source := &backlog{}
+		bubble(t, Config{}, func() Session { return Session{Source: source, Receiver: echo{}} }, func(r *rig, _ <-chan *Conn) {
+			source.put("session")
+			c := r.upgradeWith(masked(0x81, `{"op":"a","id":1}`) + masked(0x81, `not JSON`))
+			if got := c.next(); got != "session" {
+				t.Errorf("first frame %q, want the session", got)
+			}
+			c.wantClose(StatusProtocolError)
+		})
 	})
 }

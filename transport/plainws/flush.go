@@ -22,6 +22,13 @@ func (t *turner) Turn(memory [][]byte) (used [][]byte, more bool) { return (*Con
 
 // turn writes the lane and about turnBytes of events.
 func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
+	first := !c.begun
+	if first {
+		// The reader may have been quicker: whatever the client has asked by
+		// now, what it gets first is the source's.
+		c.begun = true
+		frames = c.pull(frames, 1)
+	}
 	c.mu.Lock()
 	frames = c.lane.Take(frames)
 	closed := c.closed
@@ -32,7 +39,9 @@ func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 		}
 		return frames, false
 	}
-	frames = c.pull(frames)
+	if !first {
+		frames = c.pull(frames, turnBytes)
+	}
 	if len(frames) == 0 {
 		return frames, false
 	}
@@ -53,13 +62,13 @@ func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 	return frames, false
 }
 
-// pull asks the source for up to about turnBytes.
-func (c *Conn) pull(frames [][]byte) [][]byte {
+// pull asks the source for up to about limit bytes.
+func (c *Conn) pull(frames [][]byte, limit int) [][]byte {
 	if c.source == nil {
 		return frames
 	}
 	defer c.fence("Source.Next")
-	frames = c.source.Next(frames, turnBytes)
+	frames = c.source.Next(frames, limit)
 	return frames
 }
 

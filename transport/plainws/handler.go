@@ -44,7 +44,8 @@ type Source interface {
 	//
 	// Next is called by one goroutine at a time, and only when the transport
 	// can take more; it may block for a short while. When it appends nothing
-	// it is not called again until [Conn.Wake] is.
+	// it is not called again until [Conn.Wake] is. What it gives at first is the
+	// first that the client gets, ahead of any answer.
 	Next(dst [][]byte, limit int) [][]byte
 }
 

@@ -218,12 +218,15 @@ type bare struct {
 }
 
 // upgrade runs the handshake over a bare connection.
-func (r *rig) upgrade() *bare {
+func (r *rig) upgrade() *bare { return r.upgradeWith("") }
+
+// upgradeWith does so with bytes that follow the request at once.
+func (r *rig) upgradeWith(bytes string) *bare {
 	r.t.Helper()
 	conn := r.dial()
 	go func() {
 		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: server\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"+bytes)
 	}()
 	reader := bufio.NewReader(conn)
 	answer, err := http.ReadResponse(reader, nil)
@@ -242,6 +245,20 @@ func masked(first byte, payload string) string {
 // send writes in the background, as the server may not read to the end.
 func (b *bare) send(bytes string) {
 	go func() { _, _ = io.WriteString(b.conn, bytes) }()
+}
+
+// next reads a frame of less than 126 bytes.
+func (b *bare) next() string {
+	b.t.Helper()
+	var head [2]byte
+	if _, err := io.ReadFull(b.reader, head[:]); err != nil {
+		b.t.Fatal(err)
+	}
+	payload := make([]byte, head[1])
+	if _, err := io.ReadFull(b.reader, payload); err != nil {
+		b.t.Fatal(err)
+	}
+	return string(payload)
 }
 
 // wantClose reads frames until a close frame, and gives the end of the
