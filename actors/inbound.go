@@ -70,6 +70,8 @@ func (c *Connection) Receive(msg any) {
 	case handled:
 		if c.asked = c.asked[1:]; len(c.asked) > 0 {
 			c.handle(c.asked[0])
+		} else {
+			c.asked = nil
 		}
 	case connectionExpired:
 		if c.expiresAt(m.at) {

@@ -8,7 +8,8 @@ import (
 
 // The types here are what sockets carry beside events, for the documents.
 
-// Session is the data of the message session, the first on a connection.
+// Session is the data of the message session, the first on a connection. Its
+// pos is where to go on from if nothing else comes.
 type Session struct {
 	SID       string          `json:"sid"`
 	UserID    string          `json:"userId"`
