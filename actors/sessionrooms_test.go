@@ -257,15 +257,16 @@ func Test_a_session_whose_store_panics_ends_alone(t *testing.T) { // invariant 7
 	synctest.Test(t, func(t *testing.T) {
 		store := &memSessions{rooms: map[string]SessionRooms{}, saving: func() error { panic("driver") }}
 		h := newHouse(t, func(c *HubConfig) { c.Sessions = store })
-		c, _ := h.connect(staff("u1", "b1"), "")
-		other, _ := h.connect(staff("u2", "b1"), "")
+		start := h.sell("b1")
+		c, _ := h.connect(staff("u1", "b1"), start)
+		other, _ := h.connect(staff("u2", "b1"), start)
 		c.conn.Event("room:leave", []json.RawMessage{json.RawMessage(`"branch:b1"`)}, nil)
 		synctest.Wait()
 		if got := c.endReason(); got != EndPanicked {
 			t.Fatalf("ended for %q, want %q", got, EndPanicked)
 		}
 		store.saving = nil
-		again, recovered := h.connectAs(c.conn.sid, staff("u1", "b1"), c.cursor(), 1<<10)
+		again, recovered := h.connectAs(c.conn.sid, staff("u1", "b1"), start, 1<<10)
 		if !recovered {
 			t.Fatal("recovered false, want true")
 		}
