@@ -22,6 +22,7 @@ var roles = map[string]func(args []string) error{
 	"drain-clients": runDrainClients,
 	"flood":         flood,
 	"slow-readers":  runSlowClients,
+	"storm":         runStorm,
 }
 
 // roleVariable names a child's role. It doesn't begin with BMS_: a node refuses
