@@ -2,58 +2,82 @@ package main
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"bms/domain"
+	"bms/transport/telemetry"
 )
 
-// A page of this node may call it, a page whose name looks like the node's may
-// not: over polling, a Socket.IO upgrade and a plain one alike.
-func TestOrigin_look_alikes_of_the_node_are_refused_on_every_way_in(t *testing.T) {
-	node := startNode(t, t.TempDir())
-	get := func(path, origin string, upgrade bool) int {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+node.addr+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Origin", origin)
-		if upgrade {
-			for name, value := range map[string]string{
-				"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-			} {
-				r.Header.Set(name, value)
-			}
-		}
-		res, err := http.DefaultTransport.RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		return res.StatusCode
-	}
-	for name, way := range map[string]struct {
-		path    string
-		upgrade bool
-		good    int
+// Pages may open sockets that are listed, to the letter, on either protocol. The
+// node's own are among them as long as none are listed.
+func TestOrigin_is_judged_alike_by_both_protocols(t *testing.T) {
+	const app = "https://app.example.com"
+	for name, c := range map[string]struct {
+		flags []string
+		own   bool
 	}{
-		"polling":  {"/socket.io/?EIO=4&transport=polling", false, 200},
-		"upgrade":  {"/socket.io/?EIO=4&transport=websocket", true, 101},
-		"plain_ws": {"/ws?token=" + signed("ann", domain.RoleStaff, "b1"), true, 101},
+		"none_listed": {nil, true},
+		"listed":      {[]string{"--cors-origins", app}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for origin, want := range map[string]int{
-				"http://" + node.addr:                     way.good,
-				"http://" + node.addr + ".evil":           403,
-				"http://" + node.addr + "1":               403,
-				"http://" + node.addr + "@evil":           403,
-				"http://evil/" + node.addr:                403,
-				"http://evil.example?http://" + node.addr: 403,
+			n := startNode(t, t.TempDir(), append(c.flags, "--connect-rate", "1000/1m")...)
+			host, port, _ := strings.Cut(n.addr, ":")
+			for origin, ok := range map[string]bool{
+				"http://" + n.addr:               c.own,
+				"https://" + n.addr:              c.own,
+				app:                              !c.own,
+				app + ".evil":                    false,
+				app + ":8443":                    false,
+				"http://app.example.com":         false,
+				"http://" + n.addr + ".evil":     false,
+				"http://evil.example:" + port:    false,
+				"http://evil.example/" + n.addr:  false,
+				"http://evil.example@" + n.addr:  false,
+				"http://" + n.addr + "@evil":     false,
+				"http://" + n.addr + "/":         false,
+				"http://" + n.addr + "0":         false,
+				"http://" + host:                 false,
+				"ftp://" + n.addr:                false,
+				n.addr:                           false,
+				"null":                           false,
+				"http://" + n.addr + " " + app:   false,
+				"http://" + n.addr + ",http://x": false,
 			} {
-				if got := get(way.path, origin, way.upgrade); got != want {
-					t.Errorf("a page of %s: status %d, want %d", origin, got, want)
+				want := http.StatusForbidden
+				if ok {
+					want = http.StatusOK
 				}
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+n.addr+"/socket.io/?EIO=4&transport=polling", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Origin", origin)
+				answer, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = answer.Body.Close()
+				if answer.StatusCode != want {
+					t.Errorf("polling from %q: %s, want %d", origin, answer.Status, want)
+				}
+				if ok {
+					want = http.StatusSwitchingProtocols
+				}
+				answer, _ = n.upgrade(t, "/ws?token="+signed("u1", domain.RoleStaff, "b1"), append([]string{"Origin", origin}, handshake...)...)
+				if answer.StatusCode != want {
+					t.Errorf("upgrade from %q: %s, want %d", origin, answer.Status, want)
+				}
+				_ = answer.Body.Close()
 			}
 		})
+	}
+}
+
+func TestSocketIO_a_namespace_that_is_not_there_is_refused_with_a_code(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	_, err := n.tryConnect(t, telemetry.ProtocolSocketIO, "/nowhere", signed("u1", domain.RoleStaff, "b1"), "")
+	if err == nil || !strings.HasPrefix(err.Error(), domain.CodeForbiddenNamespace) {
+		t.Errorf("refused with %v, want %s", err, domain.CodeForbiddenNamespace)
 	}
 }

@@ -38,7 +38,7 @@ var plainCodec = len(namespaces)
 // newPlain makes the server of plain WebSockets.
 func (s *sockets) newPlain(a *App) (*plainws.Server, error) {
 	return plainws.New(plainws.Config{
-		Config: s.wsConfig(a), Refuse: refusePlain,
+		Config: a.wsConfig(), Refuse: refusePlain,
 		Observer: plainws.Observer{
 			Refused: func(reason string) { s.refusals.connection(telemetry.ProtocolWebSocket, reason) },
 			Closed: func(code websocket.StatusCode, reason string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"bms/actors"
 	"bms/domain"
@@ -14,7 +15,8 @@ import (
 // newSocketIO makes the Socket.IO server.
 func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 	server, err := socketio.New(socketio.Config{
-		Config: s.wsConfig(a),
+		Config:           a.wsConfig(),
+		UnknownNamespace: unknownNamespace,
 		Observer: socketio.Observer{
 			Refused: func(reason string) {
 				if reason != "connect refused" { // counted by its code
@@ -40,6 +42,13 @@ func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 		}))
 	}
 	return server, nil
+}
+
+// unknownNamespace refuses who asks for another namespace than there are, such
+// as a client that gives none.
+var unknownNamespace = &socketio.ConnectError{
+	Message: "Invalid namespace, there are " + strings.Join(namespaces, ", "),
+	Data:    map[string]any{"code": domain.CodeForbiddenNamespace},
 }
 
 // authPayload is what a client says when it connects. since is for clients that

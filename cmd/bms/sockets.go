@@ -54,7 +54,6 @@ type sockets struct {
 	commands     *commandEdge
 	metrics      *telemetry.Metrics
 	spans        *telemetry.Spans // nil: none
-	allowOrigin  func(origin string) bool
 	logger       *slog.Logger
 	now          func() time.Time
 }
@@ -72,7 +71,7 @@ func newSockets(a *App) (*sockets, error) {
 	}
 	s := &sockets{
 		ids: ids, sessions: store, admission: newAdmission(a.limiter), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
-		bus: a.bus, commands: a.commands, metrics: a.metrics, spans: a.spans, allowOrigin: a.allowOrigin, logger: a.logger, now: a.now,
+		bus: a.bus, commands: a.commands, metrics: a.metrics, spans: a.spans, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
 	for _, ns := range namespaces {
@@ -100,16 +99,19 @@ func newSockets(a *App) (*sockets, error) {
 }
 
 // wsConfig is what both protocols are bounded by.
-func (s *sockets) wsConfig(a *App) wsframe.Config {
+func (a *App) wsConfig() wsframe.Config {
 	return wsframe.Config{
 		PingInterval: a.cfg.pingInterval, PingTimeout: a.cfg.pingTimeout, MaxPayload: int(a.cfg.maxPayload),
-		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: s.originAllowed, Logger: a.logger,
+		CompressFrom: int(a.cfg.compressFrom), AllowOrigin: a.mayConnect, Logger: a.logger,
 	}
 }
 
-// originAllowed judges the page that a request comes from.
-func (s *sockets) originAllowed(r *http.Request, origin string) bool {
-	return s.allowOrigin(origin) || wsframe.SameOrigin(r, origin)
+// mayConnect judges the page that asks for a socket: an allowed origin and, as
+// long as none are listed, a page of the host that it connects to. With a list
+// there is nothing but the list: a name that was made to lead here (DNS
+// rebinding) is not on it.
+func (a *App) mayConnect(r *http.Request, origin string) bool {
+	return a.allowOrigin(origin) || len(a.cfg.corsOrigins) == 0 && wsframe.SameOrigin(r, origin)
 }
 
 // branchIDs lists all branches, for the rooms that an admin is shown.

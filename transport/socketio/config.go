@@ -39,6 +39,10 @@ type Config struct {
 	// Retry-After. Zero means 100,000 and 20,000.
 	MaxSessions, MaxUnauthenticated int
 
+	// UnknownNamespace refuses a CONNECT to a namespace that is not there. nil
+	// says "Invalid namespace", without data.
+	UnknownNamespace *ConnectError
+
 	// Observer is told what happens. Its zero value observes nothing.
 	Observer Observer
 }
@@ -59,6 +63,9 @@ func (c *Config) setDefaults() error {
 	)
 	if err != nil {
 		return fmt.Errorf("socketio: %w", err)
+	}
+	if c.UnknownNamespace == nil {
+		c.UnknownNamespace = &ConnectError{Message: "Invalid namespace"}
 	}
 	if c.Observer.Refused == nil {
 		c.Observer.Refused = func(string) {}

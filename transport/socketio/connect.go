@@ -14,7 +14,7 @@ func (e *engine) connect(namespace, auth []byte) error {
 	handler := s.namespaces[string(namespace)]
 	if handler == nil {
 		s.config.Observer.Refused("unknown namespace")
-		return e.refuse(string(namespace), &ConnectError{Message: "Invalid namespace"})
+		return e.refuse(string(namespace), s.config.UnknownNamespace)
 	}
 	socket := &Socket{engine: e, namespace: string(namespace)}
 	h := Handshake{
