@@ -215,6 +215,17 @@ func TestLayout_domain_starts_no_goroutine(t *testing.T) {
 	}
 }
 
+// What runs before TestMain runs in every process and in every test.
+func TestLayout_no_test_has_an_init(t *testing.T) {
+	for _, f := range sources(t) {
+		for _, d := range f.syntax.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && f.test && fn.Recv == nil && fn.Name.Name == "init" {
+				t.Errorf("%s has an init", f.path)
+			}
+		}
+	}
+}
+
 func TestLayout_top_level_holds_nothing_else(t *testing.T) {
 	want := []string{"actors", "cmd", "domain", "projections", "transport", "go.mod", "go.sum", "Makefile", architecture, "README.md", "LICENSE"}
 	made := []string{"data", "bin"} // by make run, and ignored by git
