@@ -126,9 +126,12 @@ func registerPages() error {
 	defer tls.Close()
 	inner := sqlite3.Xsqlite3_vfs_find(tls, 0)
 	outer := libc.Xmalloc(tls, libc.Tsize_t(unsafe.Sizeof(pagesVFS{})))
+	if inner == 0 || outer == 0 {
+		return errors.New("make a VFS for SQLite: no memory, or none beneath")
+	}
 	name, err := libc.CString(vfsName)
-	if inner == 0 || outer == 0 || err != nil {
-		return fmt.Errorf("make a VFS for SQLite: no memory, or none beneath: %w", err)
+	if err != nil {
+		return fmt.Errorf("name a VFS for SQLite: %w", err)
 	}
 	*at[pagesVFS](outer) = pagesVFS{*at[sqlite3.Tsqlite3_vfs](inner), inner}
 	v := at[pagesVFS](outer)
