@@ -152,6 +152,8 @@ func (r *remoteKeys) end(keys []publicKey, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
+	case err != nil && r.good == 0:
+		r.cfg.Logger.Warn("the key set can't be read, so there is none", "url", r.url, "error", err)
 	case err != nil:
 		r.cfg.Logger.Warn("the key set can't be read, keeping the last good one", "url", r.url, "error", err, "keys", len(r.keys))
 	case r.good == 0 || r.failing || !sameKeys(r.keys, keys):
