@@ -69,7 +69,7 @@ func (s *sockets) connectPlain(ctx context.Context, c *plainws.Conn, r *http.Req
 		return plainws.Session{}, err
 	}
 	client, _, err := s.join(ctx, joinRequest{
-		protocol: telemetry.ProtocolWebSocket, client: s.plainClients.Add(1), namespace: namespace, token: token,
+		protocol: telemetry.ProtocolWebSocket, peer: &peer{}, namespace: namespace, token: token,
 		cursor: r.URL.Query().Get("since"), codec: plainCodec, transport: plainTransport{c},
 	})
 	if err != nil {

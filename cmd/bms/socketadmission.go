@@ -22,18 +22,21 @@ const (
 	clientsRetry     = 5 * time.Second
 )
 
-// clientKey is a user on one client connection: a plain WebSocket, or an
-// Engine.IO session, on which several namespaces, and by several users, may be
-// open.
-type clientKey struct {
-	protocol string
-	number   uint64
-	userID   string
+// peer is a client connection: a plain WebSocket, or an Engine.IO session, on
+// which several namespaces, and by several users, may be open. Its zero value
+// is nobody's yet. It ends with the connection, whose it is.
+type peer struct{ users map[string]*admitted } // guarded by admission.mu
+
+// admitted is what a peer's user has: the number of open namespaces, and which
+// it has asked for so far.
+type admitted struct {
+	open int
+	had  map[string]struct{}
 }
 
 // admission bounds how often users connect and how many are connected, for
-// both protocols alike. A client counts once, however many namespaces it has
-// at a time.
+// both protocols alike. A peer counts once for each of its users, however many
+// namespaces it has, or has asked for.
 //
 // # Concurrency properties
 //
@@ -42,56 +45,75 @@ type admission struct {
 	limiter                *auth.ConnectLimiter
 	maxUser, maxAltogether int
 
-	mu      sync.Mutex // guards the following
-	clients map[clientKey]*admitted
-	users   map[string]int // clients of each
-}
-
-// admitted is what a client has: the number of open namespaces, and which it
-// had so far.
-type admitted struct {
-	open int
-	had  map[string]struct{}
+	mu       sync.Mutex // guards the following
+	open     int        // peers with a namespace, once for each of their users
+	users    map[string]int
+	sessions map[string]int // connections of each session that may be resumed
 }
 
 func newAdmission(limiter *auth.ConnectLimiter) *admission {
 	return &admission{
 		limiter: limiter, maxUser: maxUserClients, maxAltogether: maxClients,
-		clients: map[clientKey]*admitted{}, users: map[string]int{},
+		users: map[string]int{}, sessions: map[string]int{},
 	}
 }
 
-// admit lets a client into a namespace, or says when to come back
-// (rate_limited, overloaded). Who is admitted is released once.
-func (a *admission) admit(key clientKey, namespace string, resuming bool) *domain.Rejection {
+// admit lets a peer's user into a namespace, or says when to come back
+// (rate_limited, overloaded). Who is admitted is released once. sid is the
+// user's session that is resumed, if any: its connection, which may only not
+// have been found dead yet, makes room for the new one.
+func (a *admission) admit(p *peer, userID, namespace, sid string, resuming bool) *domain.Rejection {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	client := a.clients[key]
+	own := p.users[userID]
+	replaces := a.sessions[sid] > 0
 	switch {
-	case client != nil:
-	case len(a.clients) >= a.maxAltogether:
+	case own != nil && own.open > 0 || replaces:
+	case a.open >= a.maxAltogether:
 		return comeBack(domain.CodeOverloaded, clientsRetry, "the server has all the connections that it takes")
-	case a.users[key.userID] >= a.maxUser:
+	case a.users[userID] >= a.maxUser:
 		return comeBack(domain.CodeRateLimited, userClientsRetry, "too many connections of one user at a time")
 	}
 	// Further namespaces are free, but not to come and go in them.
-	again := client == nil
-	if client != nil {
-		_, again = client.had[namespace]
+	again := own == nil
+	if own != nil {
+		_, again = own.had[namespace]
 	}
 	if again {
-		if wait, ok := a.limiter.Allow(key.userID, resuming); !ok {
+		if wait, ok := a.limiter.Allow(userID, resuming); !ok {
 			return comeBack(domain.CodeRateLimited, wait, "too many connections")
 		}
 	}
-	if client == nil {
-		client = &admitted{had: make(map[string]struct{}, 1)}
-		a.clients[key] = client
-		a.users[key.userID]++
+	if own == nil {
+		own = &admitted{had: make(map[string]struct{}, 1)}
+		if p.users == nil {
+			p.users = make(map[string]*admitted, 1)
+		}
+		p.users[userID] = own
 	}
-	client.open++
-	client.had[namespace] = struct{}{}
+	if own.open == 0 {
+		a.open++
+		a.users[userID]++
+	}
+	own.open++
+	own.had[namespace] = struct{}{}
 	return nil
+}
+
+// hold notes a session that may be resumed while it is connected; letGo ends
+// that.
+func (a *admission) hold(sid string) {
+	a.mu.Lock()
+	a.sessions[sid]++
+	a.mu.Unlock()
+}
+
+func (a *admission) letGo(sid string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sessions[sid]--; a.sessions[sid] == 0 {
+		delete(a.sessions, sid)
+	}
 }
 
 // comeBack is a refusal with retryAfter, in whole seconds.
@@ -102,16 +124,17 @@ func comeBack(code string, wait time.Duration, why string) *domain.Rejection {
 	return no
 }
 
-// release lets a namespace of a client go.
-func (a *admission) release(key clientKey) {
+// release lets a namespace of a peer's user go. What it has asked for so far is
+// remembered as long as the peer is there.
+func (a *admission) release(p *peer, userID string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	client := a.clients[key]
-	if client.open--; client.open > 0 {
+	own := p.users[userID]
+	if own.open--; own.open > 0 {
 		return
 	}
-	delete(a.clients, key)
-	if a.users[key.userID]--; a.users[key.userID] == 0 {
-		delete(a.users, key.userID)
+	a.open--
+	if a.users[userID]--; a.users[userID] == 0 {
+		delete(a.users, userID)
 	}
 }

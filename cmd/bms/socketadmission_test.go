@@ -17,8 +17,6 @@ func testAdmission() *admission {
 	}))
 }
 
-func key(user string, client uint64) clientKey { return clientKey{"test", client, user} }
-
 // wantCode checks an answer of admit: its code, "" for in, and after how many
 // seconds to come back.
 func wantCode(t *testing.T, no *domain.Rejection, code string, retryAfter int) {
@@ -34,58 +32,98 @@ func wantCode(t *testing.T, no *domain.Rejection, code string, retryAfter int) {
 func TestAdmission_counts_a_client_once_for_all_its_namespaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := testAdmission()
-		for client := range uint64(3) {
+		peers := make([]peer, 3)
+		for i := range peers {
 			for _, ns := range namespaces {
-				wantCode(t, a.admit(key("u1", client), ns, false), "", 0)
+				wantCode(t, a.admit(&peers[i], "u1", ns, "", false), "", 0)
 			}
 		}
-		wantCode(t, a.admit(key("u1", 4), namespaces[0], false), domain.CodeRateLimited, 60)
+		var next peer
+		wantCode(t, a.admit(&next, "u1", namespaces[0], "", false), domain.CodeRateLimited, 60)
 		// Coming and going in a namespace is not free.
-		a.release(key("u1", 1))
-		wantCode(t, a.admit(key("u1", 1), namespaces[0], false), domain.CodeRateLimited, 60)
+		a.release(&peers[1], "u1")
+		wantCode(t, a.admit(&peers[1], "u1", namespaces[0], "", false), domain.CodeRateLimited, 60)
 		// Nor is another user on the same connection.
-		wantCode(t, a.admit(key("u2", 1), namespaces[0], false), "", 0)
+		wantCode(t, a.admit(&peers[1], "u2", namespaces[0], "", false), "", 0)
 		<-time.After(45 * time.Second)
-		wantCode(t, a.admit(key("u1", 4), namespaces[0], false), domain.CodeRateLimited, 15)
+		wantCode(t, a.admit(&next, "u1", namespaces[0], "", false), domain.CodeRateLimited, 15)
 		<-time.After(15 * time.Second)
-		wantCode(t, a.admit(key("u1", 4), namespaces[0], false), "", 0)
+		wantCode(t, a.admit(&next, "u1", namespaces[0], "", false), "", 0)
 	})
+}
+
+// A client is let in and released again when the namespace then refuses it.
+func TestAdmission_counts_a_client_once_whose_first_namespace_refuses_it(t *testing.T) {
+	a := testAdmission()
+	peers := make([]peer, 3)
+	for i := range peers {
+		wantCode(t, a.admit(&peers[i], "u1", "/ws-admin", "", false), "", 0)
+		a.release(&peers[i], "u1")
+		wantCode(t, a.admit(&peers[i], "u1", "/ws", "", false), "", 0)
+	}
+	wantCode(t, a.admit(&peers[0], "u1", "/ws-admin", "", false), domain.CodeRateLimited, 60)
+	wantCode(t, a.admit(&peer{}, "u1", "/ws", "", false), domain.CodeRateLimited, 60)
 }
 
 func TestAdmission_of_those_who_resume_is_counted_apart(t *testing.T) {
 	a := testAdmission()
-	for client := range uint64(3) {
-		wantCode(t, a.admit(key("u1", client), "/ws", false), "", 0)
+	for range 3 {
+		wantCode(t, a.admit(&peer{}, "u1", "/ws", "", false), "", 0)
 	}
-	for client := range uint64(5) {
-		wantCode(t, a.admit(key("u1", 10+client), "/ws", true), "", 0)
+	for range 5 {
+		wantCode(t, a.admit(&peer{}, "u1", "/ws", "", true), "", 0)
 	}
-	wantCode(t, a.admit(key("u1", 20), "/ws", true), domain.CodeRateLimited, 60)
+	wantCode(t, a.admit(&peer{}, "u1", "/ws", "", true), domain.CodeRateLimited, 60)
 }
 
 func TestAdmission_bounds_the_clients_of_a_user_and_of_the_node(t *testing.T) {
 	a := newAdmission(auth.NewConnectLimiter(auth.LimiterConfig{New: auth.Rate{Count: 1000, Per: time.Minute}}))
 	a.maxUser, a.maxAltogether = 2, 5
-	for client := range uint64(2) {
-		wantCode(t, a.admit(key("u1", client), "/ws", false), "", 0)
+	var first, second, others [3]peer
+	for i := range 2 {
+		wantCode(t, a.admit(&first[i], "u1", "/ws", "", false), "", 0)
 	}
-	wantCode(t, a.admit(key("u1", 2), "/ws", false), domain.CodeRateLimited, 30)
-	wantCode(t, a.admit(key("u1", 1), "/ws-pos", false), "", 0) // a namespace more is no client more
-	for client := range uint64(3) {
-		wantCode(t, a.admit(key("u"+strconv.Itoa(int(client)+2), 10+client), "/ws", false), "", 0)
+	wantCode(t, a.admit(&first[2], "u1", "/ws", "", false), domain.CodeRateLimited, 30)
+	wantCode(t, a.admit(&first[1], "u1", "/ws-pos", "", false), "", 0) // a namespace more is no client more
+	for i := range others {
+		wantCode(t, a.admit(&others[i], "u"+strconv.Itoa(i+2), "/ws", "", false), "", 0)
 	}
-	wantCode(t, a.admit(key("u9", 20), "/ws", false), domain.CodeOverloaded, 5)
+	wantCode(t, a.admit(&second[0], "u9", "/ws", "", false), domain.CodeOverloaded, 5)
 	// The client goes with its last namespace, and leaves nothing behind.
-	a.release(key("u1", 1))
-	wantCode(t, a.admit(key("u9", 20), "/ws", false), domain.CodeOverloaded, 5)
-	a.release(key("u1", 1))
-	wantCode(t, a.admit(key("u9", 20), "/ws", false), "", 0)
-	a.release(key("u1", 0))
-	a.release(key("u9", 20))
-	for client := range uint64(3) {
-		a.release(key("u"+strconv.Itoa(int(client)+2), 10+client))
+	a.release(&first[1], "u1")
+	wantCode(t, a.admit(&second[0], "u9", "/ws", "", false), domain.CodeOverloaded, 5)
+	a.release(&first[1], "u1")
+	wantCode(t, a.admit(&second[0], "u9", "/ws", "", false), "", 0)
+	a.release(&first[0], "u1")
+	a.release(&second[0], "u9")
+	for i := range others {
+		a.release(&others[i], "u"+strconv.Itoa(i+2))
 	}
-	if len(a.clients) != 0 || len(a.users) != 0 {
-		t.Errorf("%v and %v are left, want nothing", a.clients, a.users)
+	if a.open != 0 || len(a.users) != 0 {
+		t.Errorf("%d and %v are left, want nothing", a.open, a.users)
+	}
+}
+
+// A client whose line broke comes back before its old connection is found dead.
+func TestAdmission_who_resumes_takes_the_place_of_the_connection_it_replaces(t *testing.T) {
+	a := newAdmission(auth.NewConnectLimiter(auth.LimiterConfig{New: auth.Rate{Count: 1000, Per: time.Minute}}))
+	a.maxUser, a.maxAltogether = 2, 2
+	var halfOpen, other, back peer
+	for p, sid := range map[*peer]string{&halfOpen: "s1", &other: "s2"} {
+		wantCode(t, a.admit(p, "u1", "/ws", "", false), "", 0)
+		a.hold(sid)
+	}
+	wantCode(t, a.admit(&back, "u1", "/ws", "s3", true), domain.CodeOverloaded, 5) // gone long ago
+	wantCode(t, a.admit(&back, "u1", "/ws", "s1", true), "", 0)
+	a.hold("s1")
+	a.release(&halfOpen, "u1") // by the hub, as it is replaced
+	a.letGo("s1")
+	wantCode(t, a.admit(&peer{}, "u1", "/ws", "", true), domain.CodeOverloaded, 5)
+	a.release(&back, "u1")
+	a.letGo("s1")
+	a.release(&other, "u1")
+	a.letGo("s2")
+	if a.open != 0 || len(a.users) != 0 || len(a.sessions) != 0 {
+		t.Errorf("%d, %v and %v are left, want nothing", a.open, a.users, a.sessions)
 	}
 }

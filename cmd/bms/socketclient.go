@@ -15,7 +15,7 @@ import (
 // joinRequest is a client that asks for a namespace, its token being good.
 type joinRequest struct {
 	protocol  string
-	client    uint64 // number of the client connection within the protocol
+	peer      *peer
 	namespace string
 	token     auth.Token
 	sid       string // the session that goes on, empty for none
@@ -30,8 +30,11 @@ type joinRequest struct {
 // here once: admission, operations, metrics.
 type socketClient struct {
 	sockets   *sockets
-	key       clientKey
+	protocol  string
 	namespace string
+	peer      *peer
+	userID    string
+	resumable bool
 	transport actors.Transport
 	conn      *actors.Connection
 	ended     atomic.Pointer[actors.EndReason] // why the hub has ended it, if it has
@@ -41,10 +44,10 @@ type socketClient struct {
 // is a *domain.Rejection.
 func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, recovered bool, err error) {
 	c = &socketClient{
-		sockets: s, namespace: r.namespace, transport: r.transport,
-		key: clientKey{r.protocol, r.client, r.token.Identity.UserID},
+		sockets: s, protocol: r.protocol, namespace: r.namespace, transport: r.transport,
+		peer: r.peer, userID: r.token.Identity.UserID, resumable: r.keepRooms,
 	}
-	if no := s.admission.admit(c.key, r.namespace, s.valid(r.cursor)); no != nil {
+	if no := s.admission.admit(c.peer, c.userID, r.namespace, r.sid, s.valid(r.cursor)); no != nil {
 		return nil, false, no
 	}
 	c.conn, recovered, err = s.connect(ctx, actors.ConnectRequest{
@@ -52,12 +55,15 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, rec
 		SID: r.sid, NewSID: s.ids.newSID, Cursor: r.cursor, KeepRooms: r.keepRooms, Codec: r.codec, Transport: c,
 	})
 	if err != nil {
-		s.admission.release(c.key)
+		s.admission.release(c.peer, c.userID)
 		if _, no := errors.AsType[*domain.Rejection](err); !no {
 			s.logger.Error("connect", "namespace", r.namespace, "error", err)
 			err = comeBack(domain.CodeOverloaded, clientsRetry, "the server cannot read its log now")
 		}
 		return nil, false, err
+	}
+	if c.resumable {
+		s.admission.hold(c.conn.SID())
 	}
 	s.metrics.Connected(r.protocol, r.namespace)
 	return c, recovered, nil
@@ -95,8 +101,11 @@ func (c *socketClient) closed(reason string) {
 		reason = string(*ended)
 	}
 	c.conn.Closed(reason)
-	c.sockets.admission.release(c.key)
-	c.sockets.metrics.Disconnected(c.key.protocol, c.namespace, reason)
+	c.sockets.admission.release(c.peer, c.userID)
+	if c.resumable {
+		c.sockets.admission.letGo(c.conn.SID())
+	}
+	c.sockets.metrics.Disconnected(c.protocol, c.namespace, reason)
 }
 
 // op handles what a client asks for. answer is called at most once, perhaps

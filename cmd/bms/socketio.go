@@ -16,6 +16,7 @@ import (
 func (s *sockets) newSocketIO(a *App) (*socketio.Server, error) {
 	server, err := socketio.New(socketio.Config{
 		Config:           a.wsConfig(),
+		NewConnection:    func() any { return &peer{} },
 		UnknownNamespace: unknownNamespace,
 		Observer: socketio.Observer{
 			Refused: func(reason string) {
@@ -77,7 +78,7 @@ func (s *sockets) connectSocketIO(ctx context.Context, sock *socketio.Socket, h 
 		asked, cursor = own, h.Offset
 	}
 	client, recovered, err := s.join(ctx, joinRequest{
-		protocol: telemetry.ProtocolSocketIO, client: h.Connection, namespace: h.Namespace, token: token,
+		protocol: telemetry.ProtocolSocketIO, peer: h.Connection.(*peer), namespace: h.Namespace, token: token,
 		sid: asked, cursor: cursor, keepRooms: true, codec: codec, transport: socketioTransport{sock},
 	})
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,24 +37,23 @@ var namespaces = []string{domain.NamespaceAll, domain.NamespaceAdmin, domain.Nam
 //	client <── frames ──────────── flusher <── pull ── Connection.Next
 //	client ── events, ops ───────> socketClient.op ──> Connection.Event, or the command bus
 type sockets struct {
-	hub          *actors.Hub
-	server       *socketio.Server
-	plainServer  *plainws.Server
-	plainClients atomic.Uint64 // so far
-	ids          *sessionIDs
-	sessions     *sessions.Store
-	admission    *admission
-	refusals     *refusals
-	watch        *feedWatch
-	log          *eventlog.Log
-	verifier     *auth.Verifier
-	projections  *projections.Set
-	bus          *commandbus.Bus
-	commands     *commandEdge
-	metrics      *telemetry.Metrics
-	spans        *telemetry.Spans // nil: none
-	logger       *slog.Logger
-	now          func() time.Time
+	hub         *actors.Hub
+	server      *socketio.Server
+	plainServer *plainws.Server
+	ids         *sessionIDs
+	sessions    *sessions.Store
+	admission   *admission
+	refusals    *refusals
+	watch       *feedWatch
+	log         *eventlog.Log
+	verifier    *auth.Verifier
+	projections *projections.Set
+	bus         *commandbus.Bus
+	commands    *commandEdge
+	metrics     *telemetry.Metrics
+	spans       *telemetry.Spans // nil: none
+	logger      *slog.Logger
+	now         func() time.Time
 }
 
 // newSockets makes the socket edge of a node whose log, write path and read

@@ -39,6 +39,9 @@ type Config struct {
 	// Retry-After. Zero means 100,000 and 20,000.
 	MaxSessions, MaxUnauthenticated int
 
+	// NewConnection makes Handshake.Connection. nil makes none.
+	NewConnection func() any
+
 	// UnknownNamespace refuses a CONNECT to a namespace that is not there. nil
 	// says "Invalid namespace", without data.
 	UnknownNamespace *ConnectError
@@ -63,6 +66,9 @@ func (c *Config) setDefaults() error {
 	)
 	if err != nil {
 		return fmt.Errorf("socketio: %w", err)
+	}
+	if c.NewConnection == nil {
+		c.NewConnection = func() any { return nil }
 	}
 	if c.UnknownNamespace == nil {
 		c.UnknownNamespace = &ConnectError{Message: "Invalid namespace"}

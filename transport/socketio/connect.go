@@ -16,12 +16,15 @@ func (e *engine) connect(namespace, auth []byte) error {
 		s.config.Observer.Refused("unknown namespace")
 		return e.refuse(string(namespace), s.config.UnknownNamespace)
 	}
+	if e.shared == nil {
+		e.shared = s.config.NewConnection()
+	}
 	socket := &Socket{engine: e, namespace: string(namespace)}
 	h := Handshake{
 		Namespace:  socket.namespace,
 		Auth:       auth,
 		RemoteAddr: e.remote,
-		Connection: e.number,
+		Connection: e.shared,
 	}
 	h.PID, h.Offset = recovery(auth)
 	ctx, cancel := context.WithTimeout(s.ctx, s.config.ConnectTimeout)

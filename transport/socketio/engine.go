@@ -29,10 +29,11 @@ type engine struct {
 	flusher wsframe.Flusher              // or a GET's goroutine has the right
 
 	// inbound is held while a packet is handled, also while a Receiver blocks.
-	// It guards partial and spoken.
+	// It guards the following.
 	inbound sync.Mutex
 	partial *partial
 	spoken  bool // a packet has come
+	shared  any  // Handshake.Connection; nil before the first CONNECT
 
 	mu      sync.Mutex // guards the following; held for moments only
 	lane    wsframe.Lane

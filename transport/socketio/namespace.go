@@ -41,9 +41,9 @@ type Handshake struct {
 	PID, Offset string
 	// RemoteAddr is the request's.
 	RemoteAddr string
-	// Connection is the same for all namespaces of one client connection and
-	// is never used again in this process.
-	Connection uint64
+	// Connection is the one value that Config.NewConnection has made for all
+	// namespaces of this client connection.
+	Connection any
 }
 
 // Session is an accepted connection to a namespace.

@@ -21,7 +21,7 @@ func Test_connect_gives_the_handshake_and_answers_with_the_ids(t *testing.T) {
 			if h.Namespace != "/ws" || string(h.Auth) != `{"token":"123","pid":"p1","offset":"o1"}` || h.PID != "p1" || h.Offset != "o1" {
 				t.Errorf("handshake %+v", h)
 			}
-			if h.RemoteAddr != "pipe" || h.Connection == 0 {
+			if h.RemoteAddr != "pipe" || h.Connection != nil {
 				t.Errorf("handshake %+v", h)
 			}
 		})
@@ -46,7 +46,8 @@ func Test_pid_and_offset_count_only_when_both_are_strings(t *testing.T) {
 func Test_namespaces_share_a_connection_and_are_told_apart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newAccept(Session{SID: "a"}), newAccept(Session{SID: "b"})
-		serving(t, Config{}, func(s *Server) { s.Of("/", a); s.Of("/custom", b) }, func(t *testing.T, r *rig) {
+		c := Config{NewConnection: func() any { return new(int) }}
+		serving(t, c, func(s *Server) { s.Of("/", a); s.Of("/custom", b) }, func(t *testing.T, r *rig) {
 			c := r.openWS()
 			c.write("40")
 			c.want(`40{"sid":"a"}`)
@@ -54,7 +55,7 @@ func Test_namespaces_share_a_connection_and_are_told_apart(t *testing.T) {
 			c.want(`40/custom,{"sid":"b"}`)
 			one, two := <-a.handshakes, <-b.handshakes
 			if one.Connection != two.Connection {
-				t.Errorf("connections %d and %d, want the same", one.Connection, two.Connection)
+				t.Errorf("connections %v and %v, want the same", one.Connection, two.Connection)
 			}
 			c.write("41/custom")
 			c.write("40/custom")
