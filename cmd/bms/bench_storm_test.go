@@ -26,21 +26,29 @@ const (
 )
 
 // BenchmarkStorm is what a storm takes, and what it does to the delivery of
-// live events to a client that is up to date: accept→socket latency before and
-// meanwhile. The storm's clients are in a process of their own, on the same
-// processors.
+// live events to a client that is up to date: command→socket latency before and
+// meanwhile. What the clients missed is their own branch's, or another's, and
+// then one event of theirs. They are in a process of their own.
 func BenchmarkStorm(b *testing.B) {
+	b.Run("own", func(b *testing.B) { storm(b, "b1") })
+	b.Run("others", func(b *testing.B) { storm(b, "b2") })
+}
+
+func storm(b *testing.B, missed string) {
 	clients, behind := fromEnv(b, "STORM_CLIENTS", stormClients), fromEnv(b, "STORM_BEHIND", stormBehind)
 	node := startNode(b, b.TempDir())
-	node.do(b, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
-	node.do(b, domain.CommandCreateProduct, "b1", domain.CreateProduct{
-		ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
-	})
+	defer node.stop()
+	for _, branch := range []string{"b1", "b2"} {
+		node.do(b, domain.CommandOpenBranch, branch, domain.OpenBranch{BranchID: branch, Name: "Shop"})
+		node.do(b, domain.CommandCreateProduct, branch, domain.CreateProduct{
+			ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1 << 40)),
+		})
+	}
 	since := node.app.log.Head().String()
 	var sent atomic.Int64
-	adjust := func() error {
+	adjust := func(branch string) error {
 		_, err := node.app.bus.Do(b.Context(), domain.Command{
-			ID: fmt.Sprint(sent.Add(1)), Type: domain.CommandAdjustStock, BranchID: "b1",
+			ID: fmt.Sprint(sent.Add(1)), Type: domain.CommandAdjustStock, BranchID: branch,
 			Identity: domain.Identity{UserID: "bench", Role: domain.RoleAdmin}, At: time.Now(),
 			Body: domain.AdjustStock{ProductID: "p1", Delta: -1, Reason: "count"},
 		})
@@ -50,7 +58,7 @@ func BenchmarkStorm(b *testing.B) {
 	for range 64 {
 		filling.Go(func() error {
 			for range (behind + 63) / 64 {
-				if err := adjust(); err != nil {
+				if err := adjust(missed); err != nil {
 					return err
 				}
 			}
@@ -59,6 +67,13 @@ func BenchmarkStorm(b *testing.B) {
 	}
 	if err := filling.Wait(); err != nil {
 		b.Fatal(err)
+	}
+	theirs := behind
+	if missed != "b1" {
+		theirs = 1
+		if err := adjust("b1"); err != nil {
+			b.Fatal(err)
+		}
 	}
 
 	live, err := dialRaw(node.addr, "live", "")
@@ -69,7 +84,7 @@ func BenchmarkStorm(b *testing.B) {
 	latencies := func(until func() bool) (all []time.Duration) {
 		for !until() {
 			start := time.Now()
-			if err := adjust(); err != nil {
+			if err := adjust("b1"); err != nil {
 				b.Fatal(err)
 			}
 			if _, err := live.events(1); err != nil {
@@ -94,7 +109,7 @@ func BenchmarkStorm(b *testing.B) {
 		rss, _, _ := memory(b)
 		cpu := cpuTime(b)
 		start := time.Now()
-		cmd := childCommand("storm", node.addr, since, strconv.Itoa(clients), strconv.Itoa(behind))
+		cmd := childCommand("storm", node.addr, since, strconv.Itoa(clients), strconv.Itoa(theirs))
 		if cpus := os.Getenv("STORM_CPUS"); cpus != "" {
 			cmd = onProcessors(cpus, cmd)
 		}
@@ -115,11 +130,11 @@ func BenchmarkStorm(b *testing.B) {
 		if b.Failed() {
 			return
 		}
-		events := float64(clients) * float64(behind)
+		missed := float64(clients) * float64(behind)
 		report(quiet, "quiet")
 		report(during, "storm")
 		b.ReportMetric(float64(clients)/time.Since(start).Seconds(), "resumes/s")
-		b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/1000/events, "cpu-us/replayed")
+		b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/1000/missed, "cpu-us/missed")
 		b.ReportMetric(float64(peak-rss)/float64(clients)/1000, "peak-KB/client")
 	}
 }
