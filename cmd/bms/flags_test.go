@@ -44,7 +44,7 @@ func TestFlags_defaults_are_the_documented_ones(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &serveConfig{
-		addr: ":3001", dataDir: "./data", connectRate: auth.Rate{Count: 5, Per: time.Minute}, durability: "fsync",
+		addr: ":3001", dataDir: "./data", connectRate: auth.Rate{Count: 5, Per: time.Minute}, userClients: 20, durability: "fsync",
 		pingInterval: 25 * time.Second, pingTimeout: 20 * time.Second, maxPayload: 1_000_000,
 		roomIdle: 5 * time.Minute, alertsRepeat: "every", logFormat: "auto", slowCommand: time.Second,
 	}
@@ -170,6 +170,7 @@ func TestFlags_mistakes_stop_the_start_and_are_named(t *testing.T) {
 		"size_negative":               {args: []string{"--max-payload", "-1"}, want: "max-payload"},
 		"size_overflow":               {args: []string{"--max-payload", "9999999999999GB"}, want: "max-payload"},
 		"rate":                        {args: []string{"--connect-rate", "5"}, want: "connect-rate"},
+		"no_connections":              {args: []string{"--user-connections", "0"}, want: "user-connections"},
 		"durability":                  {args: []string{"--durability", "maybe"}, want: "durability"},
 		"alerts_repeat":               {yaml: "alerts-repeat: never\n", want: "alerts-repeat"},
 		"origin_with_path":            {args: []string{"--cors-origins", "https://a.example/"}, want: "cors-origins"},

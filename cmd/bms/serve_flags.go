@@ -22,6 +22,7 @@ type serveConfig struct {
 	corsOrigins   []string
 	proxies       []netip.Prefix
 	connectRate   auth.Rate
+	userClients   int
 	durability    string
 	pingInterval  time.Duration
 	pingTimeout   time.Duration
@@ -52,6 +53,7 @@ func serveFlags() (*flagSet, *serveConfig) {
 	defineList(f, &c.corsOrigins, "cors-origins", parseOrigin, "exact `origins`, comma list, of pages that may call; also guards WebSocket upgrades")
 	defineList(f, &c.proxies, "trusted-proxies", parseProxy, "`addresses` or networks that may set X-Forwarded-For, comma list")
 	define(f, &c.connectRate, "connect-rate", "5/1m", auth.ParseRate, "new connections per user, `count/time`")
+	define(f, &c.userClients, "user-connections", "20", parseUserClients, "`number` of connections that one user may have at a time on this node")
 	define(f, &c.durability, "durability", "fsync", oneOf("fsync", "relaxed"), "`when` a command is answered: fsync, it is on disk; relaxed, it will be within 1 s")
 	define(f, &c.pingInterval, "ping-interval", "25s", parseDuration, "Engine.IO heartbeat: `time` between pings")
 	define(f, &c.pingTimeout, "ping-timeout", "20s", parseDuration, "Engine.IO heartbeat: `time` to wait for the answer")

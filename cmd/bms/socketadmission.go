@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"math"
+	"strconv"
 	"sync"
 	"time"
 
@@ -10,9 +12,6 @@ import (
 )
 
 const (
-	// maxUserClients bounds the clients that a user has connected at a time, on
-	// this node. Beyond, one more is rate_limited.
-	maxUserClients = 20
 	// maxClients bounds the clients of this node, of both protocols. Beyond, one
 	// more is overloaded. At some 25 KB each they take 1.3 GB when idle.
 	maxClients = 50_000
@@ -51,9 +50,20 @@ type admission struct {
 	sessions map[string]int // connections of each session that may be resumed
 }
 
-func newAdmission(limiter *auth.ConnectLimiter) *admission {
+// parseUserClients reads a number of connections.
+func parseUserClients(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxClients {
+		return 0, fmt.Errorf("want a whole number from 1 to %d", maxClients)
+	}
+	return n, nil
+}
+
+// newAdmission makes an admission. maxUser bounds the clients that a user has
+// connected at a time, on this node: beyond, one more is rate_limited.
+func newAdmission(limiter *auth.ConnectLimiter, maxUser int) *admission {
 	return &admission{
-		limiter: limiter, maxUser: maxUserClients, maxAltogether: maxClients,
+		limiter: limiter, maxUser: maxUser, maxAltogether: maxClients,
 		users: map[string]int{}, sessions: map[string]int{},
 	}
 }

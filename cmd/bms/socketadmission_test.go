@@ -14,7 +14,7 @@ import (
 func testAdmission() *admission {
 	return newAdmission(auth.NewConnectLimiter(auth.LimiterConfig{
 		New: auth.Rate{Count: 3, Per: time.Minute}, Resuming: auth.Rate{Count: 5, Per: time.Minute},
-	}))
+	}), 20)
 }
 
 // wantCode checks an answer of admit: its code, "" for in, and after how many
@@ -77,8 +77,8 @@ func TestAdmission_of_those_who_resume_is_counted_apart(t *testing.T) {
 }
 
 func TestAdmission_bounds_the_clients_of_a_user_and_of_the_node(t *testing.T) {
-	a := newAdmission(auth.NewConnectLimiter(auth.LimiterConfig{New: auth.Rate{Count: 1000, Per: time.Minute}}))
-	a.maxUser, a.maxAltogether = 2, 5
+	a := newAdmission(auth.NewConnectLimiter(auth.LimiterConfig{New: auth.Rate{Count: 1000, Per: time.Minute}}), 2)
+	a.maxAltogether = 5
 	var first, second, others [3]peer
 	for i := range 2 {
 		wantCode(t, a.admit(&first[i], "u1", "/ws", "", false), "", 0)
@@ -106,8 +106,8 @@ func TestAdmission_bounds_the_clients_of_a_user_and_of_the_node(t *testing.T) {
 
 // A client whose line broke comes back before its old connection is found dead.
 func TestAdmission_who_resumes_takes_the_place_of_the_connection_it_replaces(t *testing.T) {
-	a := newAdmission(auth.NewConnectLimiter(auth.LimiterConfig{New: auth.Rate{Count: 1000, Per: time.Minute}}))
-	a.maxUser, a.maxAltogether = 2, 2
+	a := newAdmission(auth.NewConnectLimiter(auth.LimiterConfig{New: auth.Rate{Count: 1000, Per: time.Minute}}), 2)
+	a.maxAltogether = 2
 	var halfOpen, other, back peer
 	for p, sid := range map[*peer]string{&halfOpen: "s1", &other: "s2"} {
 		wantCode(t, a.admit(p, "u1", "/ws", "", false), "", 0)

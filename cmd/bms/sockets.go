@@ -68,7 +68,7 @@ func newSockets(a *App) (*sockets, error) {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
 	s := &sockets{
-		ids: ids, sessions: store, admission: newAdmission(a.limiter), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
+		ids: ids, sessions: store, admission: newAdmission(a.limiter, a.cfg.userClients), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
 		bus: a.bus, commands: a.commands, metrics: a.metrics, spans: a.spans, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
