@@ -148,10 +148,11 @@ func runSlowClients(args []string) error {
 			}
 			reading.Go(func() error {
 				for {
-					cursor, err := reader(hurry, &got[i])
+					cursor, _ := reader(hurry, &got[i]) // however it was cut off
 					if ctx.Err() != nil {
 						return nil
 					}
+					var err error
 					if reader, err = way(addr, user, cursor); err != nil {
 						return fmt.Errorf("%s comes back at %q: %w", user, cursor, err)
 					}
