@@ -446,7 +446,7 @@ func (r *runner) swapIn(ctx context.Context, b *instance) error {
 // swap makes b the file that serves, on the goroutine that folds: nothing moves
 // meanwhile. It is not behind the one before, so that nobody sees time go back.
 func (r *runner) swap(ctx context.Context, b *instance) (old *instance, err error) {
-	for !r.frozen() && r.served != nil && r.served.through.After(b.through) {
+	for r.served != nil && r.served.through.After(b.through) {
 		commits, err := r.config.Log.Read(ctx, b.through.Seq, b.limit)
 		if err == nil {
 			err = gapless(b.through.Seq, commits)

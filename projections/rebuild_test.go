@@ -351,6 +351,32 @@ func TestANewVersionIsFoldedWhileTheOldStateServes(t *testing.T) {
 	}
 }
 
+// If the new version can't be folded, the old one's file goes on serving, and the
+// projection says that it stays where it was left.
+func TestANewVersionThatCannotBeFoldedSaysSo(t *testing.T) {
+	shop := newShop(t)
+	shop.open("b1")
+	shop.product("b1", "p1", 10, 5)
+	c := config(t.TempDir(), shop.log)
+	r := only(t, c, inventoryDefinition())
+	r.wait(shop.log.Head())
+	r.close()
+	c.Log = newRotten(t, shop.log, 1)
+	r = only(t, c, newVersion(1))
+	if b := r.finish(Inventory); b.State != RebuildFailed {
+		t.Errorf("the rebuild is %+v, want it failed", b)
+	}
+	if s := r.status(Inventory); s.Version != 1 || s.State != StateFailed || !strings.Contains(s.LastError, "log.db") {
+		t.Errorf("it is version %d, %s with error %q; want 1, failed for log.db", s.Version, s.State, s.LastError)
+	}
+	if reasons := strings.Join(r.Unready(), "; "); !strings.Contains(reasons, "inventory has failed") {
+		t.Errorf("not ready for %q, want that inventory has failed", reasons)
+	}
+	if p, _, err := r.Product(t.Context(), "b1", "p1"); err != nil || p.Stock != 10 {
+		t.Errorf("the product is %+v, %v; want it served", p, err)
+	}
+}
+
 // If its queries can't read the old file, the new one serves what it has folded.
 func TestANewVersionThatCannotReadTheOldFileSaysThatItIsRebuilding(t *testing.T) {
 	shop := newShop(t)
