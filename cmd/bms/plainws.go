@@ -96,7 +96,11 @@ type plainTransport struct{ conn *plainws.Conn }
 func (t plainTransport) Wake() { t.conn.Wake() }
 
 func (t plainTransport) Close(reason actors.EndReason) {
-	t.conn.Close(closeCodes[reason], string(reason))
+	code, ok := closeCodes[reason]
+	if !ok { // a reason newer than the table: nothing is lost by coming back
+		code = plainws.StatusTryAgain
+	}
+	t.conn.Close(code, string(reason))
 }
 
 // plainReceiver takes what a client sends.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"bms/actors"
 	"bms/domain"
 	"bms/transport/auth"
 	"bms/transport/plainws"
@@ -288,17 +287,3 @@ type answerWriter struct {
 func (w *answerWriter) Header() http.Header         { return w.header }
 func (w *answerWriter) WriteHeader(int)             {}
 func (w *answerWriter) Write(p []byte) (int, error) { return w.text.Write(p) }
-
-func TestPlain_every_end_has_a_close_code(t *testing.T) {
-	for reason, want := range map[actors.EndReason]websocket.StatusCode{
-		actors.EndTokenExpired: 4401, actors.EndUnauthorized: 4401, actors.EndRights: 4403, actors.EndKicked: 4409,
-		actors.EndReplaced: 1000, actors.EndDraining: 1012, actors.EndLogUnavailable: 1013, actors.EndPanicked: 1013,
-	} {
-		if got := closeCodes[reason]; got != want {
-			t.Errorf("%s closes with %d, want %d", reason, got, want)
-		}
-	}
-	if len(closeCodes) != 8 {
-		t.Errorf("%d close codes, want 8: test the new one", len(closeCodes))
-	}
-}
