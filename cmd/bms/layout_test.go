@@ -38,6 +38,7 @@ var house = map[string][]string{
 	"transport/telemetry":             {"domain", "actors", "projections"},
 	"transport/telemetry/otlptest":    {},
 	"transport/wsframe":               {}, // the half-floor under the socket transports
+	"transport/wsframe/wsframetest":   {},
 	"cmd/bms": {
 		"cmd/bms/bench", "domain", "domain/audit", "actors", "projections", "transport/auth", "transport/commandbus", "transport/eventlog",
 		"transport/httpapi", "transport/plainws", "transport/sessions", "transport/socketio", "transport/telemetry", "transport/wsframe",
@@ -50,6 +51,8 @@ var house = map[string][]string{
 // testsMayAlsoImport is what only the tests of a package import.
 var testsMayAlsoImport = map[string][]string{
 	"transport/eventlog":  {"transport/eventlog/eventlogtest"},
+	"transport/plainws":   {"transport/wsframe/wsframetest"},
+	"transport/socketio":  {"transport/wsframe/wsframetest"},
 	"transport/telemetry": {"transport/telemetry/otlptest"},
 	"cmd/bms":             {"transport/telemetry/otlptest", "transport/eventlog/eventlogtest"},
 	// Its log in memory: the floors below can't import the real one.

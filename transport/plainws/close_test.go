@@ -160,7 +160,7 @@ func Test_config_errors_name_the_field(t *testing.T) {
 	for name, c := range map[string]Config{
 		"PingInterval": {Config: wsframe.Config{PingInterval: -1}}, "MaxPayload": {Config: wsframe.Config{MaxPayload: -1}}, "ControlBytes": {Config: wsframe.Config{ControlBytes: -1}}, "CompressFrom": {Config: wsframe.Config{CompressFrom: -1}},
 	} {
-		if _, err := New(c); err == nil || err.Error() != "plainws: Config."+name+" is negative" {
+		if _, err := New(c); err == nil || err.Error() != "plainws: negative Config."+name {
 			t.Errorf("error %v, want one that names %s", err, name)
 		}
 	}

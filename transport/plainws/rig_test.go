@@ -18,6 +18,7 @@ import (
 	"github.com/coder/websocket"
 
 	"bms/transport/wsframe"
+	"bms/transport/wsframe/wsframetest"
 )
 
 // rig is a server behind an HTTP server over net.Pipe. It is made inside a
@@ -82,14 +83,14 @@ func serving(t *testing.T, c Config, h Handler, test func(r *rig)) {
 		if r.server, err = New(c); err != nil {
 			t.Fatal(err)
 		}
-		l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+		l := wsframetest.NewListener()
 		web := &http.Server{Handler: r.server.Endpoint(h)}
 		served := make(chan error, 1)
 		go func() { served <- web.Serve(l) }()
-		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return l.dial() }}
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return l.Dial() }}
 		r.client = &http.Client{Transport: transport}
 		r.dial = func() net.Conn {
-			c, err := l.dial()
+			c, err := l.Dial()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,39 +126,6 @@ func bubble(t *testing.T, c Config, session func() Session, test func(r *rig, co
 		test(r, all.conns)
 	})
 }
-
-// pipeListener makes connections with net.Pipe.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *pipeListener) dial() (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case l.conns <- server:
-		return client, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // ws is a client's WebSocket.
 type ws struct {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"bms/transport/wsframe/wsframetest"
 )
 
 // rig is a server behind an HTTP server over net.Pipe, and a client of it. It
@@ -40,12 +42,12 @@ func serving(t *testing.T, c Config, setUp func(*Server), test func(t *testing.T
 func newRig(t *testing.T, s *Server) *rig { return newRigOn(t, s, &http.Server{}) }
 
 func newRigOn(t *testing.T, s *Server, h *http.Server) *rig {
-	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	l := wsframetest.NewListener()
 	h.Handler = s
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
 	transport := &http.Transport{
-		DialContext:        func(context.Context, string, string) (net.Conn, error) { return l.dial() },
+		DialContext:        func(context.Context, string, string) (net.Conn, error) { return l.Dial() },
 		DisableCompression: true,
 	}
 	t.Cleanup(func() {
@@ -64,46 +66,13 @@ func newRigOn(t *testing.T, s *Server, h *http.Server) *rig {
 		}
 	})
 	return &rig{t: t, server: s, client: &http.Client{Transport: transport}, dial: func() net.Conn {
-		c, err := l.dial()
+		c, err := l.Dial()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}}
 }
-
-// pipeListener makes connections with net.Pipe.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *pipeListener) dial() (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case l.conns <- server:
-		return client, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // do sends a request and gives the answer's status, body and headers.
 func (r *rig) do(method, query, body string, header ...string) (int, string, http.Header) {

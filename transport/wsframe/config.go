@@ -61,7 +61,7 @@ type Config struct {
 // that is negative and must not be.
 func (c *Config) SetDefaults() error {
 	if c.CompressFrom < 0 {
-		return errors.New("Config.CompressFrom is negative")
+		return errors.New("negative Config.CompressFrom")
 	}
 	if c.SendBuffer == 0 {
 		c.SendBuffer = 128 << 10
@@ -92,7 +92,7 @@ func (c *Config) SetDefaults() error {
 // that is negative, names it.
 func Default[T int | time.Duration](field string, value *T, zero T) error {
 	if *value < 0 {
-		return fmt.Errorf("Config.%s is negative", field)
+		return fmt.Errorf("negative Config.%s", field)
 	}
 	if *value == 0 {
 		*value = zero
