@@ -114,6 +114,11 @@ func (t socketioTransport) Wake() { t.socket.Wake() }
 // Close tells a client that is not to come back unchanged so ("io server
 // disconnect": it stays away until the program connects again), and only drops
 // the connection of one that is to come back by itself.
+//
+// One whose token has ended comes back, too: with a new token, if its program
+// gives one by a function, or it is told token_expired. There is no way to end
+// its namespace alone that says as much, so the other namespaces of the client
+// come back with it, each with its cursor, and miss nothing.
 func (t socketioTransport) Close(reason actors.EndReason) {
 	switch reason {
 	case actors.EndKicked, actors.EndRights, actors.EndUnauthorized:
