@@ -11,11 +11,12 @@ import (
 	"bms/domain"
 )
 
-// The branch of BenchmarkBranch: BRANCH_PRODUCTS products, and the log's
-// BRANCH_EVENTS events, all of it.
+// The branch of BenchmarkBranch: BRANCH_PRODUCTS products, BRANCH_EVENTS events
+// of those, and BRANCH_SALES sales of three lines.
 const (
 	branchProducts = 100_000
 	branchEvents   = 1_000_000
+	branchSales    = 100_000
 )
 
 // BenchmarkBranch is what it takes to wake a large branch: the time until its
@@ -50,6 +51,20 @@ func BenchmarkBranch(b *testing.B) {
 			bulk.Lines = append(bulk.Lines, domain.BulkAdjustment{ProductID: fmt.Sprintf("p%d", (made+i)%products), Delta: 1, Reason: "delivery"})
 		}
 		if err := do(fmt.Sprint("bulk", made), domain.CommandAdjustStockBulk, bulk); err != nil {
+			b.Fatal(err)
+		}
+	}
+	sales := fromEnv(b, "BRANCH_SALES", branchSales)
+	for made := 0; made < sales; made += domain.MaxSyncOperations {
+		batch := domain.SubmitSync{DeviceID: "till-1", FromSeq: int64(made)}
+		for i := range min(domain.MaxSyncOperations, sales-made) {
+			op := domain.SyncOperation{Seq: int64(made + i)}
+			for l := range 3 {
+				op.Lines = append(op.Lines, domain.TransactionLine{ProductID: fmt.Sprintf("p%d", (made+i+l)%products), Quantity: 1})
+			}
+			batch.Operations = append(batch.Operations, op)
+		}
+		if err := do(fmt.Sprint("sync", made), domain.CommandSubmitSync, batch); err != nil {
 			b.Fatal(err)
 		}
 	}
