@@ -34,8 +34,8 @@ type session struct {
 	UserID string   `json:"userId"`
 	Role   string   `json:"role"`
 	Rooms  []string `json:"rooms"`
-	// Pos is the cursor: before the first unread notification where some
-	// come next, and then unreadEnd says where the log begins.
+	// Pos is where the log begins or goes on. A client that gets unread
+	// notifications before is told apart from it where it is in them.
 	Pos       domain.Position `json:"pos"`
 	Recovered bool            `json:"recovered"`
 }
@@ -96,7 +96,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.greeting, err = json.Marshal(session{
-		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.resumeLocked(), Recovered: b.recovered,
+		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.cursor, Recovered: b.recovered,
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("encode session: %w", err)

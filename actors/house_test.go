@@ -17,11 +17,16 @@ import (
 	"bms/transport/eventlog/eventlogtest"
 )
 
-// textCodec encodes an event as its position and a message as its name: what
-// the tests compare.
+// textCodec encodes an event as its position, with the cursor if that is another,
+// and a message as its name: what the tests compare.
 type textCodec struct{}
 
-func (textCodec) Event(e *domain.Event) []byte { return []byte(e.Pos.String()) }
+func (textCodec) Event(e *domain.Event, cursor domain.Position) []byte {
+	if cursor != e.Pos {
+		return []byte(e.Pos.String() + ">" + cursor.String())
+	}
+	return []byte(e.Pos.String())
+}
 
 func (textCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
 	return []byte(name + " " + cursor.String() + " " + string(data))
@@ -88,7 +93,7 @@ func (c *client) pull() bool {
 		if strings.Contains(string(f), " ") {
 			c.messages = append(c.messages, string(f))
 		} else {
-			c.got = append(c.got, string(f))
+			c.got = append(c.got, string(f[:domain.PositionLen]))
 		}
 	}
 	return len(frames) > 0
@@ -132,7 +137,7 @@ func cursorOf(frame string) string {
 	if _, rest, message := strings.Cut(frame, " "); message {
 		return rest[:domain.PositionLen]
 	}
-	return frame
+	return frame[len(frame)-domain.PositionLen:]
 }
 
 func (c *client) received() []string {

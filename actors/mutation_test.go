@@ -45,7 +45,7 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"leaving_after_the_end":         {"inbound.go", "over := c.ending != \"\"", "over := false"},
 		"tokens_that_reach_forward":     {"inbound.go", "c.judgeLocked(c.cursor)", "c.judgeLocked(c.hub.cfg.Log.Head())"},
 		"cursor_ahead_of_the_unread":    {"connection.go", "\t\treturn c.unread.at\n", "\t\treturn c.cursor\n"},
-		"no_end_of_the_unread":          {"unread.go", "return append(dst, end), size - len(end)", "return dst, size - len(end)"},
+		"no_end_of_the_unread":          {"unread.go", "cursor = u.upTo", "cursor = e.Pos"},
 		"unread_lost_in_between":        {"unread.go", "u.at = last.Pos", "u.at = u.upTo"},
 		"rights_that_came_back":         {"connect.go", "s.barred = s.barred || s.then != nil && judge() != nil", ""},
 		"rooms_of_an_earlier_life":      {"connect.go", "\tb.sid = r.NewSID()\n\treturn b, nil\n", "\tif b.sid = r.SID; b.sid == \"\" {\n\t\tb.sid = r.NewSID()\n\t}\n\treturn b, nil\n"},

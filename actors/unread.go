@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"bms/domain"
@@ -10,10 +9,6 @@ import (
 
 // unreadPage is how many unread notifications a connection holds at a time.
 const unreadPage = 100
-
-// unreadEnd is the message that ends a backlog: the client has all of it, and
-// goes on after {pos}.
-const unreadEnd = "notifications:end"
 
 // backlog is what a connection without a cursor gets before the log: the
 // user's unread notifications up to the connection's first cursor, a page at a
@@ -68,13 +63,18 @@ func (b *backlog) take(events []*domain.Event) {
 }
 
 // giveUnread appends frames of the backlog, about size bytes, and reads its next
-// page where one is wanted. Behind the last one it says so.
+// page where one is wanted. The last one carries the connection's own cursor.
 func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
 	u := c.unread
 	given, bytes := 0, 0
 	for given < len(u.events) && size > 0 {
-		b := c.hub.cfg.Codecs[c.codec].Event(u.events[given])
+		e := u.events[given]
 		given++
+		cursor := e.Pos
+		if given == len(u.events) && !u.more {
+			cursor = u.upTo
+		}
+		b := c.hub.cfg.Codecs[c.codec].Event(e, cursor)
 		dst = append(dst, b)
 		size -= len(b)
 		bytes += len(b)
@@ -100,12 +100,7 @@ func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
 		return dst, size
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.unread = nil
-	end := c.hub.cfg.Codecs[c.codec].Message(unreadEnd, endOfUnread(c.cursor), c.cursor)
-	return append(dst, end), size - len(end)
-}
-
-func endOfUnread(pos domain.Position) json.RawMessage {
-	return append(pos.AppendTo([]byte(`{"pos":"`)), `"}`...)
+	c.mu.Unlock()
+	return dst, size
 }

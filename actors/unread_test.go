@@ -63,13 +63,13 @@ func Test_unread_notifications_come_between_the_session_and_the_log(t *testing.T
 			session := head
 			if count > 0 {
 				session = fmt.Sprint(domain.Position{Epoch: h.log.Head().Epoch, Seq: 1, Index: domain.MaxEventsPerCommit - 1})
-				want = append(want, fmt.Sprintf(`notifications:end %s {"pos":"%s"}`, head, head))
+				want[count-1] += ">" + head
 			}
 			want = append(want, late, sale)
 			synctest.Wait()
 			c.leave()
-			if got := c.frames[0]; !strings.HasPrefix(got, "session "+session) || !strings.Contains(got, `"pos":"`+session+`"`) {
-				t.Fatalf("%d unread: first %q, want the session at %s", count, got, session)
+			if got := c.frames[0]; !strings.HasPrefix(got, "session "+session) || !strings.Contains(got, `"pos":"`+head+`"`) {
+				t.Fatalf("%d unread: first %q, want the session at %s, the log from %s on", count, got, session, head)
 			}
 			if got := c.frames[1:]; !slices.Equal(got, want) {
 				t.Fatalf("%d unread: got %d %v,\nwant %d %v", count, len(got), got, len(want), want)
@@ -88,7 +88,7 @@ func Test_unread_notifications_come_between_the_session_and_the_log(t *testing.T
 // A client may be cut anywhere, and go on after what it has got to.
 func Test_unread_notifications_survive_a_cut_at_any_frame(t *testing.T) {
 	const count = unreadPage // whose second page is empty
-	for cut := 1; cut < count+3; cut += 1 + cut/3*20 {
+	for cut := 1; cut < count+2; cut += 1 + cut/3*20 {
 		synctest.Test(t, func(t *testing.T) {
 			h := newInbox(t)
 			var want []string
@@ -107,7 +107,7 @@ func Test_unread_notifications_survive_a_cut_at_any_frame(t *testing.T) {
 			var got []string
 			for _, f := range frames[:cut] {
 				if !strings.Contains(string(f), " ") {
-					got = append(got, string(f))
+					got = append(got, string(f[:domain.PositionLen]))
 				}
 			}
 			c.leave()

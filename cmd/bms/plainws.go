@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -113,19 +114,20 @@ func (r plainReceiver) Op(name string, args []json.RawMessage, ack func(any)) {
 func (r plainReceiver) Closed(reason string) { r.client.closed(reason) }
 
 // plainEncoder encodes for plain WebSockets: an event is its envelope, a
-// message {"type":name,"data":data,"pos":cursor}. The session has no pos but
-// the one in its data.
+// message {"type":name,"data":data,"pos":cursor}. The session has a pos beside
+// the one in its data only where the client is not there yet: before the unread
+// notifications that come next. Of their last the client keeps the event's own.
 type plainEncoder struct{}
 
-func (plainEncoder) Event(e *domain.Event) []byte {
+func (plainEncoder) Event(e *domain.Event, _ domain.Position) []byte {
 	return wsframe.Text(e.AppendEnvelope(make([]byte, 0, 256+len(e.Data))))
 }
 
 func (plainEncoder) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
 	b := strconv.AppendQuote(append(make([]byte, 0, 64+len(data)), `{"type":`...), name)
 	b = append(append(b, `,"data":`...), data...)
-	if name != "session" {
-		b = append(append(append(b, `,"pos":"`...), cursor.String()...), '"')
+	if at := cursor.String(); name != "session" || !bytes.Contains(data, []byte(at)) {
+		b = append(append(append(b, `,"pos":"`...), at...), '"')
 	}
 	return wsframe.Text(append(b, '}'))
 }

@@ -66,7 +66,7 @@ type testSocket struct {
 	asked     int
 	events    []testEvent // that came before an answer
 	session   testSession
-	unreadEnd string // where the message notifications:end said it was
+	cursor    string // that the session came with
 }
 
 type testSession struct {
@@ -148,6 +148,9 @@ func (n *testNode) tryConnect(t testing.TB, protocol, namespace, token, since st
 	}
 	if err := json.Unmarshal(e.Data, &s.session); err != nil {
 		return nil, fmt.Errorf("session %s: %w", e.Data, err)
+	}
+	if s.cursor = e.Pos; s.cursor == "" {
+		s.cursor = s.session.Pos
 	}
 	return s, nil
 }
@@ -341,7 +344,7 @@ func (s *testSocket) packet(ctx context.Context, message string) (done bool, e t
 		if err := json.Unmarshal(args[0], &name); err != nil {
 			return true, e, 0, err
 		}
-		if name == "session" || name == "stats" || name == "notifications:end" {
+		if name == "session" || name == "stats" {
 			e = testEvent{Type: name, Data: args[1]}
 			return true, e, 0, json.Unmarshal(args[len(args)-1], &e.Pos)
 		}

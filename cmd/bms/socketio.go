@@ -147,9 +147,9 @@ func (r socketioReceiver) Closed(reason socketio.Reason) { r.client.closed(strin
 // whatever string comes last for one.
 type socketioCodec struct{ namespace string }
 
-func (c socketioCodec) Event(e *domain.Event) []byte {
+func (c socketioCodec) Event(e *domain.Event, cursor domain.Position) []byte {
 	envelope := e.AppendEnvelope(make([]byte, 0, 256+len(e.Data)))
-	return socketio.AppendEvent(nil, c.namespace, e.Type, envelope, quoted(e.Pos))
+	return socketio.AppendEvent(nil, c.namespace, e.Type, envelope, quoted(cursor))
 }
 
 func (c socketioCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {

@@ -132,13 +132,12 @@ func (d *asyncDocument) addSocketIO(namespace string) {
 	c := d.channel("socketio-"+namespace[1:], object{
 		"address": namespace,
 		"title":   "Socket.IO namespace " + namespace,
-		"description": "The server emits (event, pos), and so the messages session, notifications:end and stats: the last argument of all is a position, which stock clients " +
+		"description": "The server emits (event, pos), and so the messages session and stats: the last argument of all is a position, which stock clients " +
 			"send back as their offset when they reconnect. Clients emit (argument, ack); the ack is one of the replies.",
 		"servers": []any{link("servers", "socketio")},
 	})
 	events := []any{
 		c.message("session", socketMessage("session", "The first message of a connection", ref("Session"))),
-		c.message("notifications.end", socketMessage("notifications:end", "The end of the unread notifications that it begins with, if there were some", ref("NotificationsEnd"))),
 	}
 	for _, e := range d.seen(namespace) {
 		events = append(events, c.message(messageKey(e.eventType), eventOf(e)))
@@ -215,7 +214,6 @@ func (d *asyncDocument) addWebSocket(namespace string) {
 	}
 	events := []any{
 		c.message("websocket.session", framed("session", ref("Session"))),
-		c.message("websocket.notifications.end", framed("notifications:end", ref("NotificationsEnd"))),
 	}
 	for _, e := range d.seen(namespace) {
 		events = append(events, c.message(messageKey(e.eventType), eventOf(e)))

@@ -9,7 +9,7 @@ import (
 // The types here are what sockets carry beside events, for the documents.
 
 // Session is the data of the message session, the first on a connection. Its
-// pos is where to go on from if nothing else comes.
+// pos is where the log begins or goes on: read models at it miss nothing.
 type Session struct {
 	SID       string          `json:"sid"`
 	UserID    string          `json:"userId"`
@@ -17,14 +17,6 @@ type Session struct {
 	Rooms     []string        `json:"rooms"`
 	Pos       domain.Position `json:"pos"`
 	Recovered bool            `json:"recovered"`
-}
-
-// NotificationsEnd is the data of the message notifications:end, which comes
-// behind the unread notifications that a connection begins with.
-type NotificationsEnd struct {
-	// Pos is where to go on from: the session had the position before the
-	// first of them.
-	Pos domain.Position `json:"pos"`
 }
 
 // SocketStats is the data of the message stats, which /ws-admin gets once a

@@ -95,8 +95,6 @@ func (t *typescript) serverEvents() {
 		t.field(e.eventType, fmt.Sprintf("(event: %sEvent, pos: Position) => void", e.data), false)
 	}
 	t.field("session", "(session: "+t.typed(ref("Session"))+", pos: Position) => void", false)
-	t.WriteString("  /** Behind the unread notifications that a connection begins with. */\n")
-	t.field("notifications:end", "(end: "+t.typed(ref("NotificationsEnd"))+", pos: Position) => void", false)
 	t.WriteString("  /** In " + domain.NamespaceAdmin + " only, once a second. */\n")
 	t.field("stats", "(stats: "+t.typed(ref("SocketStats"))+", pos: Position) => void", false)
 	t.WriteString("}\n\n")
@@ -135,7 +133,6 @@ func (t *typescript) webSocket() {
 	t.WriteString("/** What a plain WebSocket gets, a text frame each. */\nexport type WebSocketMessage =" + union([]string{
 		"BmsEvent",
 		`{ type: "session"; data: Session; pos?: Position }`,
-		`{ type: "notifications:end"; data: NotificationsEnd; pos: Position }`,
 		`{ type: "stats"; data: SocketStats; pos?: Position }`,
 		`{ type: "ack"; id: number | string; data: ` + strings.Join(answers, " | ") + " }",
 	}) + ";\n\n/** What a plain WebSocket sends; the ack has the id. */\nexport type WebSocketRequest =" + union(requests) + ";\n\n")

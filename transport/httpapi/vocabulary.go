@@ -60,7 +60,7 @@ func newVocabulary() *vocabulary {
 		v.schemas.Map()["Event"+data] = envelopeOf(p.EventType(), ref(data))
 		v.events = append(v.events, eventMessage{p.EventType(), "Event" + data, data, true})
 	}
-	for _, t := range []reflect.Type{reflect.TypeFor[Session](), reflect.TypeFor[NotificationsEnd](), reflect.TypeFor[SocketStats](), reflect.TypeFor[ConnectAuth](), reflect.TypeFor[ConnectRefusal]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[Session](), reflect.TypeFor[SocketStats](), reflect.TypeFor[ConnectAuth](), reflect.TypeFor[ConnectRefusal]()} {
 		v.named(t)
 	}
 	v.object("Refused", "The ack that says no.",

@@ -119,8 +119,6 @@ export const plain = (message: WebSocketMessage): string => {
   switch (message.type) {
     case "session":
       return message.data.sid;
-    case "notifications:end":
-      return message.pos;
     case "stats":
       return String(message.data.eventsPerSecond);
     case "ack":
