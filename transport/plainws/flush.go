@@ -27,7 +27,7 @@ func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 		// The reader may have been quicker: whatever the client has asked by
 		// now, what it gets first is the source's.
 		c.begun = true
-		frames = c.pull(frames, 1)
+		frames = c.pull(frames)
 	}
 	c.mu.Lock()
 	frames = c.lane.Take(frames)
@@ -40,7 +40,7 @@ func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 		return frames, false
 	}
 	if !first {
-		frames = c.pull(frames, turnBytes)
+		frames = c.pull(frames)
 	}
 	if len(frames) == 0 {
 		return frames, false
@@ -62,13 +62,13 @@ func (c *Conn) turn(frames [][]byte) (used [][]byte, more bool) {
 	return frames, false
 }
 
-// pull asks the source for up to about limit bytes.
-func (c *Conn) pull(frames [][]byte, limit int) [][]byte {
+// pull asks the source for up to about turnBytes.
+func (c *Conn) pull(frames [][]byte) [][]byte {
 	if c.source == nil {
 		return frames
 	}
 	defer c.fence("Source.Next")
-	frames = c.source.Next(frames, limit)
+	frames = c.source.Next(frames, turnBytes)
 	return frames
 }
 
