@@ -12,9 +12,10 @@ import (
 )
 
 // maxExcess is how many frames are read from a client that has been told to
-// go. Closing with bytes unread would reset the connection, and
-// the client might not see why; but one that floods can't wait for that.
-const maxExcess = 1000
+// go. Closing with bytes unread would reset the connection, and the client
+// might not see why: one that sends in a loop has thousands under way before it
+// looks. To read them and drop them costs some milliseconds, once.
+const maxExcess = 10_000
 
 // read is the connection's reader.
 func (c *Conn) read() {
