@@ -16,6 +16,10 @@ const turnLease = time.Millisecond
 // below a millisecond makes the processors spin.
 const restLeast = time.Millisecond
 
+// threadSlice is how long a place works, while live events are being delivered,
+// before it lets the system run another thread.
+const threadSlice = 250 * time.Microsecond
+
 // turnKind tells apart who waits for a turn.
 type turnKind int
 
@@ -89,38 +93,43 @@ const liveFor = 250 * time.Millisecond
 
 // place gives out one turn after the other, until t ends.
 func (t *turns) place() {
-	y := newYielder()
-	defer y.close()
-	lease := time.NewTimer(turnLease)
-	defer lease.Stop()
-	var owed time.Duration
+	y := NewYielder()
+	defer y.Close()
+	timer := time.NewTimer(turnLease)
+	defer timer.Stop()
+	var owed, worked time.Duration // rest, and work since the thread yielded
 	for first := turnKind(0); ; first = (first + 1) % turnKinds {
 		ended, ok := t.next(first)
 		if !ok {
 			return
 		}
 		began := time.Now()
-		lease.Reset(turnLease)
+		timer.Reset(turnLease)
 		select {
 		case <-ended:
-		case <-lease.C:
+		case <-timer.C:
 		}
-		if t.now().UnixNano()-t.live.Load() < int64(liveFor) {
-			owed += time.Since(began)
-		} else {
-			owed = 0
-		}
-		if owed < restLeast {
-			y.yield()
+		took := time.Since(began)
+		y.Yield()
+		if t.now().UnixNano()-t.live.Load() > int64(liveFor) {
+			owed, worked = 0, 0
 			continue
 		}
-		lease.Reset(owed)
+		owed, worked = owed+took, worked+took
+		if worked >= threadSlice {
+			worked = 0
+			owed = max(owed-yieldThread(), 0) // what others had meanwhile was rest
+		}
+		if owed < restLeast {
+			continue
+		}
+		timer.Reset(owed)
+		owed = 0
 		select {
-		case <-lease.C:
+		case <-timer.C:
 		case <-t.ctx.Done():
 			return
 		}
-		owed = 0
 	}
 }
 

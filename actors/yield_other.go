@@ -1,12 +1,22 @@
-//go:build !unix
+//go:build !linux
 
 package actors
 
-import "runtime"
+import (
+	"runtime"
+	"time"
+)
 
-// yielder lets everything else run that can.
-type yielder struct{}
+// Yielder lets everything else run that can. It is for one goroutine.
+type Yielder struct{}
 
-func newYielder() *yielder { return new(yielder) }
-func (*yielder) yield()    { runtime.Gosched() }
-func (*yielder) close()    {}
+// NewYielder makes a Yielder, to be closed.
+func NewYielder() *Yielder { return new(Yielder) }
+
+// Yield lets every other goroutine run that can.
+func (*Yielder) Yield() { runtime.Gosched() }
+
+func yieldThread() time.Duration { return 0 }
+
+// Close frees what it holds.
+func (*Yielder) Close() {}

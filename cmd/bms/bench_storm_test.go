@@ -23,6 +23,7 @@ import (
 const (
 	stormClients = 1000
 	stormBehind  = 10_000
+	stormQuiet   = 2000 // events before
 )
 
 // BenchmarkStorm is what a storm takes, and what it does to the delivery of
@@ -102,7 +103,7 @@ func storm(b *testing.B, missed string) {
 		}
 	}
 	calm := 0
-	quiet := latencies(func() bool { calm++; return calm > 300 })
+	quiet := latencies(func() bool { calm++; return calm > stormQuiet })
 
 	for b.Loop() {
 		runtime.GC()

@@ -31,7 +31,7 @@ func (a *App) listen(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("--addr %s: %w", a.cfg.addr, err)
 	}
-	a.listener = politeListener{failingListener(listener)}
+	a.listener = newPoliteListener(failingListener(listener))
 	a.closeWith(func() error {
 		if err := listener.Close(); !errors.Is(err, net.ErrClosed) { // by the server
 			return err

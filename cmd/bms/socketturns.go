@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
+
+	"bms/actors"
 )
 
 // inTurn lets those who open a session wait for their turn. After a restart all
@@ -23,12 +25,30 @@ func (s *sockets) inTurn(next http.Handler) http.Handler {
 	})
 }
 
-// politeListener accepts a connection when everything else that can run has had
-// a chance to: else one that accepts ten thousand at once makes ten thousand
-// goroutines that all want to run.
-type politeListener struct{ net.Listener }
+// politeListener accepts a few connections and then lets everything else run that
+// can: else one that accepts ten thousand at once makes ten thousand goroutines
+// that all want to run.
+type politeListener struct {
+	net.Listener
+	others   *actors.Yielder // Accept's own
+	accepted int
+}
 
-func (l politeListener) Accept() (net.Conn, error) {
-	runtime.Gosched()
-	return l.Listener.Accept()
+// acceptedAtOnce is how many connections are accepted before others run.
+const acceptedAtOnce = 4
+
+func newPoliteListener(l net.Listener) *politeListener {
+	return &politeListener{Listener: l, others: actors.NewYielder()}
+}
+
+// Accept is called by one goroutine, as http.Server does.
+func (l *politeListener) Accept() (net.Conn, error) {
+	if l.accepted++; l.accepted%acceptedAtOnce == 0 {
+		l.others.Yield()
+	}
+	c, err := l.Listener.Accept()
+	if errors.Is(err, net.ErrClosed) {
+		l.others.Close()
+	}
+	return c, err
 }
