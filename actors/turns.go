@@ -16,6 +16,10 @@ const turnLease = time.Millisecond
 // below a millisecond makes the processors spin.
 const restLeast = time.Millisecond
 
+// restFactor is how long a place rests for the work it did, while live events are
+// being delivered: it takes a third of a processor.
+const restFactor = 2
+
 // threadSlice is how long a place works, while live events are being delivered,
 // before it lets the system run another thread.
 const threadSlice = 250 * time.Microsecond
@@ -40,7 +44,7 @@ const (
 // turn, the first come first. Between two turns a place lets go of its
 // processor until everything else that could run has run, also what has just
 // been read from the network; and while live events are being delivered it
-// rests for as long as the turn took.
+// rests for twice as long as the turn took.
 type turns struct {
 	queues [turnKinds]chan chan struct{} // unbuffered: to be received from it is to have the turn
 	// live is when an event was last delivered soon after it was fed, in
@@ -115,7 +119,7 @@ func (t *turns) place() {
 			owed, worked = 0, 0
 			continue
 		}
-		owed, worked = owed+took, worked+took
+		owed, worked = owed+restFactor*took, worked+took
 		if worked >= threadSlice {
 			worked = 0
 			owed = max(owed-yieldThread(), 0) // what others had meanwhile was rest

@@ -123,7 +123,7 @@ func Test_turns_rest_while_live_events_are_delivered(t *testing.T) {
 		}
 		ts.delivered(time.Now())
 		// The last turns' rest is still to come.
-		if got, least := took(), 98*turnLease; got < least {
+		if got, least := took(), (50+restFactor*49)*turnLease; got < least {
 			t.Errorf("with live events 100 turns took %v, want %v", got, least)
 		}
 	})
