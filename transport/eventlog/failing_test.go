@@ -83,10 +83,13 @@ func TestFailing_pauses_and_ends_by_itself(t *testing.T) {
 	})
 }
 
-// waste overwrites all of a database, and of its write-ahead log but the header.
-func waste(t *testing.T, database string) {
+// waste overwrites all of the index, and of its write-ahead log but the header. No
+// checkpoint comes in between, which would put sound pages back.
+func waste(t *testing.T, l *Log) {
 	t.Helper()
-	for file, from := range map[string]int64{database: 0, database + "-wal": walHeader} {
+	l.checkpoints.mu.Lock()
+	defer l.checkpoints.mu.Unlock()
+	for file, from := range map[string]int64{l.pool.index: 0, l.pool.index + "-wal": walHeader} {
 		f, err := os.OpenFile(file, os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -104,20 +107,20 @@ func waste(t *testing.T, database string) {
 func TestIndex_damaged_while_running_is_made_anew(t *testing.T) {
 	for name, notice := range map[string]func(t *testing.T, l *Log, fail *atomic.Bool){
 		"found_by_the_writer": func(t *testing.T, l *Log, fail *atomic.Bool) {
-			waste(t, l.pool.index)
+			waste(t, l)
 			fail.Store(true) // it opens its files again
 			if err := l.Append(t.Context(), adjustment("other", 1, "other")); !errors.Is(err, domain.ErrLogUnavailable) {
 				t.Fatalf("append: got %v, want %v", err, domain.ErrLogUnavailable)
 			}
 		},
 		"found_by_a_reader": func(t *testing.T, l *Log, _ *atomic.Bool) {
-			waste(t, l.pool.index)
+			waste(t, l)
 			if _, err := l.FindCommand(t.Context(), "u-17", "c-700"); !errors.Is(err, domain.ErrLogUnavailable) {
 				t.Fatalf("find: got %v, want %v", err, domain.ErrLogUnavailable)
 			}
 		},
 		"found_by_a_reader_of_a_stream": func(t *testing.T, l *Log, _ *atomic.Bool) {
-			waste(t, l.pool.index)
+			waste(t, l)
 			if _, err := l.ReadStream(t.Context(), "branch/b1", 700, 10); !errors.Is(err, domain.ErrLogUnavailable) {
 				t.Fatalf("read: got %v, want %v", err, domain.ErrLogUnavailable)
 			}
