@@ -28,14 +28,15 @@ type ConnectRequest struct {
 	Transport Transport
 }
 
-// session is the first message on every connection.
-type session struct {
+// Session is the data of the message session, the first on every connection.
+type Session struct {
 	SID    string   `json:"sid"`
 	UserID string   `json:"userId"`
 	Role   string   `json:"role"`
 	Rooms  []string `json:"rooms"`
-	// Pos is where the log begins or goes on. A client that gets unread
-	// notifications before is told apart from it where it is in them.
+	// Pos is where the log begins or goes on: read models at it miss nothing.
+	// A client that gets unread notifications before is told apart from it
+	// where it is in them.
 	Pos       domain.Position `json:"pos"`
 	Recovered bool            `json:"recovered"`
 }
@@ -95,7 +96,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	rooms := c.roomNames(h.cfg.Branches)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.greeting, err = json.Marshal(session{
+	c.greeting, err = json.Marshal(Session{
 		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.cursor, Recovered: b.recovered,
 	})
 	if err != nil {

@@ -55,18 +55,7 @@ func Test_a_read_from_a_position_on_is_no_staler_than_one_from_none(t *testing.T
 		}
 		c.Read, c.Log = set, asked{log}
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- set.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if err := set.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	runSet(t, set)
 	s.must("admin", "POST", "/api/branches", `{"branchId":"b1","name":"Mitte"}`)
 	s.must("admin", "POST", "/api/branches/b1/products", `{"productId":"cola","sku":"C","name":"Cola","priceMinor":1,"currency":"EUR","minStock":0,"negativeStock":"allow"}`)
 	s.must("admin", "PUT", "/api/branches/b1/products/cola/stock", `{"counted":7}`)

@@ -51,6 +51,13 @@ func rebuilding(t *testing.T) (*shop, *gate, chan projections.Rebuild) {
 		c.Read = set
 	})
 	s.read = set
+	runSet(t, set)
+	return s, g, ended
+}
+
+// runSet runs read models until the end of the test.
+func runSet(t *testing.T, set *projections.Set) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- set.Run(ctx) }()
@@ -63,7 +70,6 @@ func rebuilding(t *testing.T) (*shop, *gate, chan projections.Rebuild) {
 			t.Error(err)
 		}
 	})
-	return s, g, ended
 }
 
 func (a answer) row(t *testing.T) projections.Status {

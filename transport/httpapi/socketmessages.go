@@ -8,17 +8,6 @@ import (
 
 // The types here are what sockets carry beside events, for the documents.
 
-// Session is the data of the message session, the first on a connection. Its
-// pos is where the log begins or goes on: read models at it miss nothing.
-type Session struct {
-	SID       string          `json:"sid"`
-	UserID    string          `json:"userId"`
-	Role      string          `json:"role"`
-	Rooms     []string        `json:"rooms"`
-	Pos       domain.Position `json:"pos"`
-	Recovered bool            `json:"recovered"`
-}
-
 // SocketStats is the data of the message stats, which /ws-admin gets once a
 // second.
 type SocketStats struct {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"bms/actors"
 	"bms/domain"
 )
 
@@ -60,7 +61,7 @@ func newVocabulary() *vocabulary {
 		v.schemas.Map()["Event"+data] = envelopeOf(p.EventType(), ref(data))
 		v.events = append(v.events, eventMessage{p.EventType(), "Event" + data, data, true})
 	}
-	for _, t := range []reflect.Type{reflect.TypeFor[Session](), reflect.TypeFor[SocketStats](), reflect.TypeFor[ConnectAuth](), reflect.TypeFor[ConnectRefusal]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[actors.Session](), reflect.TypeFor[SocketStats](), reflect.TypeFor[ConnectAuth](), reflect.TypeFor[ConnectRefusal]()} {
 		v.named(t)
 	}
 	v.object("Refused", "The ack that says no.",
