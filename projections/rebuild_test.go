@@ -115,9 +115,12 @@ type held struct {
 }
 
 func holdAt(c *Config, projection, step string, nth int64) *held {
-	release, n := make(chan struct{}), atomic.Int64{}
+	release, n, before := make(chan struct{}), atomic.Int64{}, c.fault
 	h := &held{reached: make(chan struct{}), goOn: sync.OnceFunc(func() { close(release) })}
 	c.fault = func(name, at string) {
+		if before != nil {
+			before(name, at)
+		}
 		if name == projection && at == step && n.Add(1) == nth {
 			close(h.reached)
 			<-release
