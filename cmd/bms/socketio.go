@@ -52,28 +52,39 @@ var unknownNamespace = &socketio.ConnectError{
 	Data:    map[string]any{"code": domain.CodeForbiddenNamespace},
 }
 
-// authPayload is what a client says when it connects. since is for clients that
-// keep their cursor themselves; stock ones send pid and offset.
-type authPayload struct {
-	Token string `json:"token"`
-	Since string `json:"since"`
+// readAuth takes what a client says when it connects: {token, since?}. since is
+// for clients that keep their cursor themselves; stock ones send pid and offset.
+// One that is no text is no position, as is any text that is none, and keeps
+// nobody out.
+func readAuth(auth []byte) (token, since string, err error) {
+	if len(auth) == 0 {
+		return "", "", nil
+	}
+	// A map, since a struct's members would match in any case.
+	var members map[string]json.RawMessage
+	if json.Unmarshal(auth, &members) == nil {
+		said, ok := members["token"]
+		if !ok || json.Unmarshal(said, &token) == nil {
+			_ = json.Unmarshal(members["since"], &since)
+			return token, since, nil
+		}
+	}
+	return "", "", domain.Reject(domain.CodeUnauthorized, "auth must be {token} with a signed token")
 }
 
 // connectSocketIO answers a client that asks for a namespace.
 func (s *sockets) connectSocketIO(ctx context.Context, sock *socketio.Socket, h socketio.Handshake, codec int) (socketio.Session, error) {
-	var said authPayload
-	if len(h.Auth) > 0 {
-		if err := json.Unmarshal(h.Auth, &said); err != nil {
-			return socketio.Session{}, domain.Reject(domain.CodeUnauthorized, "auth must be {token} with a signed token")
-		}
+	said, since, err := readAuth(h.Auth)
+	if err != nil {
+		return socketio.Session{}, err
 	}
-	token, err := s.verifier.Verify(ctx, said.Token)
+	token, err := s.verifier.Verify(ctx, said)
 	if err != nil {
 		return socketio.Session{}, err
 	}
 	user := token.Identity.UserID
 
-	asked, cursor := "", said.Since
+	asked, cursor := "", since
 	if own, ok := s.ids.open(h.PID, user, h.Namespace); ok {
 		asked, cursor = own, h.Offset
 	}
