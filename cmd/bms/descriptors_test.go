@@ -29,7 +29,7 @@ func TestOutOfDescriptors_open_connections_go_on(t *testing.T) {
 
 func outOfDescriptors(t *testing.T, durability string) {
 	data := t.TempDir()
-	cmd := childCommand("bms", "serve", "--addr", "127.0.0.1:0", "--data", data, "--durability", durability)
+	cmd := childCommand("bms", "serve", "--addr", "127.0.0.1:0", "--data", data, "--durability", durability, "--log-level", "debug")
 	// The limit has to be there before Go raises the soft one to the hard one.
 	cmd.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, fewDescriptors)}, cmd.Args...)
 	cmd.Path = "/bin/sh"
@@ -65,6 +65,10 @@ func outOfDescriptors(t *testing.T, durability string) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() }) // again
+		// A whole request: whoever sends none is closed after some seconds.
+		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: crowd\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
 		crowd = append(crowd, c)
 	}
 	n.logs(t, "too many open files")

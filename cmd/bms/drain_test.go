@@ -78,12 +78,21 @@ func startNodeCommand(t *testing.T, cmd *exec.Cmd) *drainNode {
 // logs waits until the node logs something.
 func (n *drainNode) logs(t *testing.T, want string) {
 	t.Helper()
-	for line := range n.lines {
-		if strings.Contains(line, want) {
-			return
+	enough := time.NewTimer(time.Minute)
+	defer enough.Stop()
+	for {
+		select {
+		case line, open := <-n.lines:
+			if strings.Contains(line, want) {
+				return
+			}
+			if !open {
+				t.Fatalf("the node has ended and not logged %q; its log: %s", want, <-n.log)
+			}
+		case <-enough.C:
+			t.Fatalf("the node has not logged %q within a minute", want)
 		}
 	}
-	t.Fatalf("the node has ended and not logged %q; its log: %s", want, <-n.log)
 }
 
 // must makes a request that has to be answered well, and returns the position.
