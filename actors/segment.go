@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -202,8 +203,21 @@ func (s *segments) load(ctx context.Context, after, want uint64, cut bool) (*seg
 	}
 }
 
-// make is load for all who wait for it, hence in no caller's context.
-func (s *segments) make(after, want uint64, cut bool) (*segment, error) {
+// errSegmentPanicked is what those get who wait for a segment whose making has
+// panicked.
+var errSegmentPanicked = errors.New("making it into frames panicked")
+
+// make is load for all who wait for it: in no caller's context, and fenced,
+// since singleflight passes on a panic where nobody can recover from it.
+func (s *segments) make(after, want uint64, cut bool) (seg *segment, err error) {
+	if !s.hub.cfg.System.Fence("segments", "make", func() { seg, err = s.fill(after, want, cut) }) {
+		return nil, fmt.Errorf("read the log after %d: %w", after, errSegmentPanicked)
+	}
+	return seg, err
+}
+
+// fill makes a segment and keeps it.
+func (s *segments) fill(after, want uint64, cut bool) (*segment, error) {
 	seg := &segment{rooms: map[string][]int32{}}
 	for at := after; at < want && (!cut || seg.bytes <= s.limit/16); at = seg.upTo.Seq {
 		commits, err := s.hub.cfg.Log.Read(s.hub.ctx, at, int(min(want-at, stepCommits)))

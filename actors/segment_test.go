@@ -148,6 +148,56 @@ func Test_catching_up_through_large_commits_keeps_to_its_memory(t *testing.T) {
 	})
 }
 
+// poisonedReplay is a Tracer that panics at what is read again.
+type poisonedReplay struct{}
+
+func (poisonedReplay) Feed(_ *domain.Commit, live bool) Trace {
+	if !live {
+		panic("tracer's mistake")
+	}
+	return nil
+}
+
+func (poisonedReplay) Written(*Write) {}
+
+// Invariant 7: who comes back again and again to what can't be made into frames
+// harms nobody but himself.
+func Test_catching_up_through_a_segment_that_panics_ends_that_connection_alone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *HubConfig) { c.Tracer, c.TailFrames, c.RecentFrames = poisonedReplay{}, 1, 1 })
+		start := h.log.Head().String()
+		live, _ := h.connect(staff("u1", "b1"), "")
+		var want []string
+		for range 10 {
+			c, err := domain.NewCommit("branch/b1", h.log.Version("branch/b1")+1, domain.Command{Type: "test", Metadata: map[string]string{"traceparent": "x"}},
+				domain.Decision{Events: []domain.Fact{{BranchID: "b1", Payload: domain.InventoryUpdated{ProductID: "p1", Delta: -1}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.log.Append(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, c.Position.String())
+			synctest.Wait()
+		}
+		for i := range 5 {
+			behind, recovered := h.connect(staff("u2", "b1"), start)
+			synctest.Wait()
+			if got := behind.endReason(); !recovered || got != EndLogUnavailable {
+				t.Fatalf("time %d: recovered %t and ended for %q, want it ended for %q", i+1, recovered, got, EndLogUnavailable)
+			}
+			wantEvents(t, "who is behind", behind.leave(), nil)
+		}
+		want = append(want, h.sell("b1"))
+		synctest.Wait()
+		wantEvents(t, "who is up to date", live.leave(), want)
+		if got := h.hub.cfg.System.Panics(); got != 5 {
+			t.Errorf("%d panics counted, want 5", got)
+		}
+		h.hub.Close()
+	})
+}
+
 func Test_who_leaves_while_the_log_is_read_joins_no_room(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, log := behindTheTails(t, 1<<20)

@@ -59,6 +59,19 @@ func (s *System) caught(name, message string, reason any) {
 	s.logger.Error("actor panicked", "actor", name, "message", message, "reason", reason, "stack", string(debug.Stack()))
 }
 
+// Fence calls f and reports whether it returned. A panic in it is counted and
+// logged, under the name of whose work f is and what it does, and goes no
+// further.
+func (s *System) Fence(name, what string, f func()) (returned bool) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			s.caught(name, what, reason)
+		}
+	}()
+	f()
+	return true
+}
+
 // Ref addresses a running actor.
 type Ref struct {
 	engine *actor.Engine
