@@ -115,7 +115,7 @@ func Test_operations_come_in_order_with_their_arguments(t *testing.T) {
 }
 
 func Test_a_lane_that_overflows_closes_as_too_slow(t *testing.T) {
-	for name, c := range map[string]Config{"frames": {Config: wsframe.Config{ControlFrames: 3}}, "bytes": {Config: wsframe.Config{ControlBytes: 100}}} {
+	for name, c := range map[string]Config{"frames": {Config: wsframe.Config{ControlFrames: 3}}, "bytes": {Config: wsframe.Config{ControlBytes: 90}}} {
 		t.Run(name, func(t *testing.T) {
 			var rec *recorder
 			bubble(t, c, func() Session { rec = newRecorder(); return Session{Receiver: rec} }, func(r *rig, conns <-chan *Conn) {

@@ -39,8 +39,9 @@ type Config struct {
 	SendBuffer int
 
 	// ControlFrames and ControlBytes bound the lane of one connection, of what
-	// goes ahead of events: answers, pings. One that overflows it is closed as
-	// too slow. Zero means 512 and 4 MB.
+	// goes ahead of events: answers, pings. What comes when as much is waiting
+	// closes the connection as too slow; the last before may be of any size.
+	// Zero means 512 and 4 MB.
 	ControlFrames, ControlBytes int
 
 	// FrameRate and ByteRate bound what one connection sends, per second,

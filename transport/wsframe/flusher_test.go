@@ -130,7 +130,7 @@ func Test_lane_is_bounded_in_frames_and_bytes(t *testing.T) {
 	for _, put := range []struct {
 		frame string
 		fits  bool
-	}{{"12345", true}, {"123456", false}, {"12345", true}, {"", false}} {
+	}{{"12345", true}, {"a frame of any size", true}, {"", false}} {
 		if got := l.Put([]byte(put.frame), c); got != put.fits {
 			t.Errorf("%q fits %v, want %v", put.frame, got, put.fits)
 		}
@@ -138,7 +138,10 @@ func Test_lane_is_bounded_in_frames_and_bytes(t *testing.T) {
 	if got := l.Take(nil); len(got) != 2 {
 		t.Errorf("%q in the lane, want two frames", got)
 	}
-	if !l.Put([]byte("1234567890"), c) {
+	if !l.Put([]byte("a frame of any size"), c) {
 		t.Error("no room after Take")
+	}
+	if l.Put([]byte("1"), c) {
+		t.Error("room for another frame beside all the bytes")
 	}
 }

@@ -9,10 +9,12 @@ type Lane struct {
 }
 
 // Put adds frames, which must not be changed afterwards, and says whether they
-// fit. If they don't the connection is to be closed as too slow: an answer that
-// can't be delivered can't be dropped either.
+// fit: they do, whatever their size, while the lane is below its bounds. If they
+// don't the connection is to be closed as too slow: an answer that can't be
+// delivered can't be dropped either. To refuse one for its own size would cut
+// off, again and again, a client that does nothing but ask for it.
 func (l *Lane) Put(frames []byte, c *Config) bool {
-	if len(l.frames) >= c.ControlFrames || l.bytes+len(frames) > c.ControlBytes {
+	if len(l.frames) >= c.ControlFrames || l.bytes >= c.ControlBytes {
 		return false
 	}
 	l.frames = append(l.frames, frames)
