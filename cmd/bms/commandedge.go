@@ -4,21 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 
 	"bms/domain"
 	"bms/projections"
 	"bms/transport/commandbus"
 	"bms/transport/eventlog"
-)
-
-const (
-	// destinationWait bounds how long a dispatch waits for the read model of
-	// branches, for the case that its destination was opened or closed just now.
-	destinationWait = 100 * time.Millisecond
-	// usersWait bounds how long the answer to a change of a user waits until
-	// users are judged by it.
-	usersWait = 5 * time.Second
 )
 
 // commandEdge is what HTTP and sockets do with a command before it goes over
@@ -32,6 +22,7 @@ type commandEdge struct {
 	log         *eventlog.Log
 	projections *projections.Set
 	followUps   *followUps
+	waits       waits
 	logger      *slog.Logger
 }
 
@@ -78,7 +69,7 @@ func (e *commandEdge) before(ctx context.Context, cmd domain.Command) error {
 // destination is a branch as of now, or projections.ErrNotFound. Another error
 // says that the read model can't tell in time.
 func (e *commandEdge) destination(ctx context.Context, branchID string) (projections.Branch, error) {
-	ctx, cancel := context.WithTimeout(ctx, destinationWait)
+	ctx, cancel := context.WithTimeout(ctx, e.waits.fresh)
 	defer cancel()
 	if err := e.projections.WaitFor(ctx, projections.Branches, e.log.Head()); err != nil {
 		return projections.Branch{}, err
@@ -95,7 +86,7 @@ func (e *commandEdge) after(ctx context.Context, commit *domain.Commit) {
 	if commit.CommandType != domain.CommandSetUser && commit.CommandType != domain.CommandChangeUser {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, usersWait)
+	ctx, cancel := context.WithTimeout(ctx, e.waits.users)
 	defer cancel()
 	if err := e.projections.WaitFor(ctx, projections.Users, commit.Position); err != nil {
 		e.logger.WarnContext(ctx, "the users' directory is behind a change of a user", "pos", commit.Position, "error", err)

@@ -54,7 +54,7 @@ func startEdgeNode(t *testing.T, more ...string) *edgeNode {
 		t.Fatal(err)
 	}
 	n := &edgeNode{t: t, lines: &lockedBuffer{}}
-	n.testNode = runNode(t, newApp(cfg, slog.New(slog.NewJSONHandler(n.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	n.testNode = runNode(t, patientApp(cfg, slog.New(slog.NewJSONHandler(n.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	n.do(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	n.do(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1000))})
 	var err error

@@ -8,15 +8,13 @@ import (
 	"bms/domain"
 )
 
-// followUpTimeout bounds how long an answer waits for what its commit entails.
-const followUpTimeout = 2 * time.Second
-
 // followUps gives at once what commits entail, before they are answered: who
 // has dispatched a transfer finds it in transit at the other branch. It is a
 // courtesy. The projections' courier gives the same commands, which take effect
 // once, also when this process is killed right here.
 type followUps struct {
 	do     func(context.Context, domain.Command) (*domain.Commit, error)
+	wait   time.Duration // an answer waits no longer
 	now    func() time.Time
 	logger *slog.Logger
 }
@@ -26,7 +24,7 @@ func (f *followUps) of(ctx context.Context, commit *domain.Commit) {
 	if !entails(commit) { // as nearly always
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, followUpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.wait)
 	defer cancel()
 	f.chase(ctx, commit)
 }

@@ -32,7 +32,7 @@ func startNodeAt(t *testing.T, dataDir string, clock *fakeClock) *testNode {
 	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", dataDir, "--jwt-secret", testSecret}); err != nil {
 		t.Fatal(err)
 	}
-	app := newApp(cfg, slog.New(slog.DiscardHandler))
+	app := patientApp(cfg, slog.New(slog.DiscardHandler))
 	app.now = clock.now
 	return runNode(t, app)
 }

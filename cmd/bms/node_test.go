@@ -25,7 +25,16 @@ func startNode(tb testing.TB, dataDir string, more ...string) *testNode {
 	if err := flags.Parse(append([]string{"--addr", "127.0.0.1:0", "--data", dataDir, "--jwt-secret", testSecret}, more...)); err != nil {
 		tb.Fatal(err)
 	}
-	return runNode(tb, newApp(cfg, slog.New(slog.DiscardHandler)))
+	return runNode(tb, patientApp(cfg, slog.New(slog.DiscardHandler)))
+}
+
+// patientApp is newApp for a machine however slow: the node leaves nothing
+// undone because it has waited long enough.
+func patientApp(cfg *serveConfig, logger *slog.Logger) *App {
+	app := newApp(cfg, logger)
+	const long = 20 * time.Second
+	app.waits = waits{fresh: long, users: long, followUps: long, unread: long, acked: long, start: long, traces: long}
+	return app
 }
 
 // runNode opens a node and serves until the end of the test or stop.

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
-	"time"
 
 	"bms/actors"
 	"bms/domain"
@@ -51,7 +50,7 @@ func (a *App) openTelemetry(ctx context.Context) (err error) {
 	a.closeWith(func() error {
 		// What a collector that is down can't take is lost, and no reason to
 		// exit with an error.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.waits.traces)
 		defer cancel()
 		if err := a.tracing.Shutdown(ctx); err != nil {
 			a.logger.Warn("last traces are lost", "error", err)
@@ -162,8 +161,8 @@ func (a *App) openDeciders(context.Context) (err error) {
 	}
 	a.closeWith(func() error { return a.bus.Close(context.Background()) })
 	a.commands = &commandEdge{
-		bus: a.bus, log: a.log, projections: a.projections, logger: a.logger,
-		followUps: &followUps{do: a.bus.Do, now: a.now, logger: a.logger},
+		bus: a.bus, log: a.log, projections: a.projections, waits: a.waits, logger: a.logger,
+		followUps: &followUps{do: a.bus.Do, wait: a.waits.followUps, now: a.now, logger: a.logger},
 	}
 	return nil
 }
@@ -199,7 +198,7 @@ func (a *App) openHTTP(context.Context) error {
 		Ready: a.unready, Metrics: a.metrics.Handler(), Observe: a.metrics.Request, Refused: a.refusals.request,
 		Tracing:     a.tracing.Provider,
 		AllowOrigin: a.allowOrigin, TrustedProxies: a.cfg.proxies, MaxBody: a.cfg.maxPayload,
-		Version: version(), Logger: a.logger, Now: a.now,
+		FreshWait: a.waits.fresh, Version: version(), Logger: a.logger, Now: a.now,
 	})
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ func TestOpening_is_told_and_keeps_nobody_waiting(t *testing.T) {
 	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", t.TempDir(), "--jwt-secret", testSecret}); err != nil {
 		t.Fatal(err)
 	}
-	app := newApp(cfg, slog.New(slog.DiscardHandler))
+	app := patientApp(cfg, slog.New(slog.DiscardHandler))
 	app.front.opening("opening the log")
 	for _, open := range []func(context.Context) error{app.listen, app.openTelemetry, app.openServer} {
 		if err := open(t.Context()); err != nil {
@@ -72,7 +72,7 @@ func TestOpening_ends_with_a_start_that_fails(t *testing.T) {
 	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", dir, "--jwt-secret", testSecret}); err != nil {
 		t.Fatal(err)
 	}
-	second := newApp(cfg, slog.New(slog.DiscardHandler))
+	second := patientApp(cfg, slog.New(slog.DiscardHandler))
 	if err := second.open(t.Context()); err == nil || !strings.Contains(err.Error(), "in use by another node") {
 		t.Errorf("a second node on the same folder: %v", err)
 	}

@@ -43,6 +43,7 @@ type App struct {
 	cfg    *serveConfig
 	logger *slog.Logger
 	now    func() time.Time
+	waits  waits
 
 	log         *eventlog.Log
 	verifier    *auth.Verifier
@@ -94,7 +95,7 @@ func serve(ctx context.Context, cfg *serveConfig, stdout, stderr io.Writer) erro
 
 // newApp makes a node that is yet to be opened.
 func newApp(cfg *serveConfig, logger *slog.Logger) *App {
-	return &App{cfg: cfg, logger: logger, now: time.Now}
+	return &App{cfg: cfg, logger: logger, now: time.Now, waits: usualWaits()}
 }
 
 // open takes port and data folder and builds the node on them. Meanwhile it

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -15,14 +14,6 @@ import (
 	"bms/transport/httpapi"
 )
 
-const (
-	// unreadWait bounds how long who connects waits for the read model of
-	// unread notifications to have all that is in the log.
-	unreadWait = time.Second
-	// ackWait bounds the same for the answer to an acknowledgement.
-	ackWait = 2 * time.Second
-)
-
 // unread gives the hub a user's unread notifications. The first page is of the
 // log's present end, if that is not long in coming, so that what was
 // acknowledged just now, on another device, is not among them. A read model
@@ -30,7 +21,7 @@ const (
 func (s *sockets) unread(ctx context.Context, userID string, after domain.Position, limit int) ([]*domain.Event, error) {
 	var behind error
 	if after.Seq == 0 {
-		wait, cancel := context.WithTimeout(ctx, unreadWait)
+		wait, cancel := context.WithTimeout(ctx, s.waits.unread)
 		defer cancel()
 		behind = s.projections.WaitFor(wait, projections.Notifications, s.log.Head())
 	}
@@ -103,7 +94,7 @@ func (s *sockets) acknowledge(ctx context.Context, claims domain.Identity, pos d
 	if no := domain.MayCommand(id, domain.CommandAckNotifications, ""); no != nil {
 		return no
 	}
-	wait, cancel := context.WithTimeout(ctx, ackWait)
+	wait, cancel := context.WithTimeout(ctx, s.waits.acked)
 	defer cancel()
 	if s.projections.WaitFor(wait, projections.Notifications, pos) == nil {
 		if some, err := s.projections.AnyUnread(wait, id.UserID, pos); err == nil && !some {

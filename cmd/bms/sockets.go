@@ -52,6 +52,7 @@ type sockets struct {
 	commands    *commandEdge
 	metrics     *telemetry.Metrics
 	spans       *telemetry.Spans // nil: none
+	waits       waits
 	logger      *slog.Logger
 	now         func() time.Time
 }
@@ -69,7 +70,7 @@ func newSockets(a *App) (*sockets, error) {
 	}
 	s := &sockets{
 		ids: ids, sessions: store, admission: newAdmission(a.limiter, a.cfg.userClients), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
-		bus: a.bus, commands: a.commands, metrics: a.metrics, spans: a.spans, logger: a.logger, now: a.now,
+		bus: a.bus, commands: a.commands, metrics: a.metrics, spans: a.spans, waits: a.waits, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
 	for _, ns := range namespaces {

@@ -62,6 +62,11 @@ type Config struct {
 	// ReadTimeout bounds the wait for a read model to reach minPos. Zero value
 	// means 5 seconds.
 	ReadTimeout time.Duration
+	// FreshWait bounds the wait of a read for what was in the log when it came.
+	// A read model is some milliseconds behind a write: this is for clients that
+	// write and then read, and know nothing of positions. Zero value means
+	// 100 milliseconds.
+	FreshWait time.Duration
 	// Version is the API's version in the OpenAPI document. Default: "1.0.0".
 	Version string
 	// Logger gets a line per fault. Nil means none.
@@ -112,6 +117,9 @@ func (c *Config) defaults() {
 	}
 	if c.ReadTimeout == 0 {
 		c.ReadTimeout = 5 * time.Second
+	}
+	if c.FreshWait == 0 {
+		c.FreshWait = 100 * time.Millisecond
 	}
 	if c.Version == "" {
 		c.Version = "1.0.0"

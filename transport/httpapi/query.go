@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"time"
 
 	"bms/domain"
 	"bms/projections"
@@ -114,18 +113,14 @@ func (a *api) await(ctx context.Context, pos domain.Position, reads []string) er
 	return err
 }
 
-// freshWait is how long a read waits for what was in the log when it came. A read model is some milliseconds behind a write: this is for
-// clients that write and then read, and know nothing of positions.
-const freshWait = 100 * time.Millisecond
-
-// freshen waits, at most freshWait, until the read models have what the log has
+// freshen waits, at most FreshWait, until the read models have what the log has
 // now. One that is further behind is read as it is.
 func (a *api) freshen(ctx context.Context, reads []string) {
 	head := a.cfg.Log.Head()
 	if head.Seq == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, freshWait)
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.FreshWait)
 	defer cancel()
 	for _, name := range reads {
 		if a.cfg.Read.WaitFor(ctx, name, head) != nil {

@@ -114,7 +114,8 @@ func newShop(t testing.TB, change func(*Config)) *shop {
 	})
 	cfg := Config{
 		Commands: s.do, Identify: identify, Read: s.read, Log: s.log, Logger: logger,
-		Now: func() time.Time { return noon },
+		FreshWait: 20 * time.Second, // however slow the machine is
+		Now:       func() time.Time { return noon },
 	}
 	if change != nil {
 		change(&cfg)
