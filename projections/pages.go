@@ -108,6 +108,7 @@ type (
 	openFunc  = func(tls *libc.TLS, vfs, path, file uintptr, flags int32, outFlags uintptr) int32
 	readFunc  = func(tls *libc.TLS, file, data uintptr, n int32, offset int64) int32
 	writeFunc = readFunc
+	traitFunc = func(tls *libc.TLS, file uintptr) int32
 )
 
 // pageVFS makes the VFS known to SQLite, once a process.
@@ -162,6 +163,7 @@ func openPages(tls *libc.TLS, vfs, path, file uintptr, flags int32, outFlags uin
 		m := at[pagesMethods](ours)
 		*m = pagesMethods{*theirs, theirs}
 		m.FxRead, m.FxWrite = pointer(readFunc(readPage)), pointer(writeFunc(writePage))
+		m.FxDeviceCharacteristics = pointer(traitFunc(traits))
 		known.ours[*methods] = ours
 	}
 	*methods = ours
@@ -192,6 +194,12 @@ func writePage(tls *libc.TLS, file, data uintptr, n int32, offset int64) int32 {
 		signPage(unsafe.Slice(at[byte](data), pageSize), offset)
 	}
 	return function[writeFunc](beneath(file).FxWrite)(tls, file, data, n, offset)
+}
+
+// traits are what SQLite may rely on. It may not read parts of pages, as it else
+// does with those that are full of one long value.
+func traits(tls *libc.TLS, file uintptr) int32 {
+	return function[traitFunc](beneath(file).FxDeviceCharacteristics)(tls, file) &^ sqlite3.SQLITE_IOCAP_SUBPAGE_READ
 }
 
 // pointer is a Go function as SQLite calls it, function the reverse. at is what

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"bms/domain"
@@ -134,5 +136,36 @@ func TestReadersMakeNoFile(t *testing.T) {
 	}
 	if left, err := filepath.Glob(path + "*"); err != nil || len(left) > 0 {
 		t.Errorf("files are %q, want none", left)
+	}
+}
+
+// A value that fills pages of its own is read as it was written, once it is in
+// the file and not in the write-ahead log any more.
+func TestALongValueIsRead(t *testing.T) {
+	const schema = "CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT NOT NULL);"
+	path, want := filepath.Join(t.TempDir(), "x.db"), strings.Repeat("long ", 20_000)
+	for _, write := range []bool{true, false} {
+		f, err := openFile(path, schema, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if write {
+			if err := errors.Join(f.begin(), f.writer.exec("INSERT INTO rows VALUES (1, ?)", want), f.commit(domain.Position{Epoch: 1, Seq: 1})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := ""
+		if _, err := f.view(t.Context(), func(v *snapshot) error {
+			_, err := v.one(t.Context(), func(r row) error {
+				got = r.text(0)
+				return nil
+			}, "SELECT text FROM rows")
+			return err
+		}); err != nil || got != want {
+			t.Errorf("read %d characters, %v, want %d", len(got), err, len(want))
+		}
+		if err := f.shut(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
