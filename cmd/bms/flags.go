@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/peterbourgon/ff/v3"
-	"github.com/peterbourgon/ff/v3/ffyaml"
 )
 
 const envPrefix = "BMS_"
@@ -127,27 +126,6 @@ func (f *flagSet) readSecretFiles() error {
 		}
 	}
 	return nil
-}
-
-// configParser reads YAML and refuses keys that no command knows and lists
-// where one value is due.
-func (f *flagSet) configParser(known map[string]bool) ff.ConfigFileParser {
-	return func(r io.Reader, set func(name, value string) error) error {
-		seen := map[string]bool{}
-		return ffyaml.Parser(r, func(name, value string) error {
-			if !known[name] || name == "config" {
-				return fmt.Errorf("unknown key %q in %s", name, f.Lookup("config").Value)
-			}
-			if f.Lookup(name) == nil {
-				return nil // another command's
-			}
-			if seen[name] && !slices.Contains(f.lists, name) {
-				return fmt.Errorf("key %q takes one value", name)
-			}
-			seen[name] = true
-			return set(name, value)
-		})
-	}
 }
 
 // serviceLink matches the variables, with their values where those tell, that

@@ -92,6 +92,34 @@ func TestFlags_lists_come_as_comma_list_repeated_or_from_yaml(t *testing.T) {
 	}
 }
 
+// What YAML would take for a truth value, a number or a time is text.
+func TestFlags_values_of_the_file_are_as_written(t *testing.T) {
+	clearEnvironment(t)
+	for name, c := range map[string]struct {
+		yaml string
+		want func(*serveConfig) bool
+	}{
+		"off":               {"slow-command: off\ncompress-from: off\n", func(c *serveConfig) bool { return c.slowCommand == 0 && c.compressFrom == 0 }},
+		"secret_of_digits":  {"jwt-secret: 0123456789012345678901234567890123456789\n", func(c *serveConfig) bool { return c.jwtSecret == "0123456789012345678901234567890123456789" }},
+		"secret_like_float": {"jwt-secret: 1e400\n", func(c *serveConfig) bool { return c.jwtSecret == "1e400" }},
+		"port":              {"addr: 10:30\n", func(c *serveConfig) bool { return c.addr == "10:30" }},
+		"truth":             {"dev: true\n", func(c *serveConfig) bool { return c.dev }},
+		"nothing":           {"jwt-issuer:\njwt-audience: ~\n", func(c *serveConfig) bool { return c.jwtIssuer == "" && c.jwtAudience == "" }},
+		"quoted":            {"data: '~'\n", func(c *serveConfig) bool { return c.dataDir == "~" }},
+		"comments":          {"# addr: :1\n", func(c *serveConfig) bool { return c.addr == ":3001" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs, got := serveFlags()
+			if err := fs.parse([]string{"--config", writeFile(t, c.yaml)}); err != nil {
+				t.Fatal(err)
+			}
+			if !c.want(got) {
+				t.Errorf("%q gives %+v", c.yaml, got)
+			}
+		})
+	}
+}
+
 func TestFlags_secret_comes_from_a_file(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv("BMS_JWT_SECRET_FILE", writeFile(t, testSecret+"\n"))
@@ -159,8 +187,16 @@ func TestFlags_mistakes_stop_the_start_and_are_named(t *testing.T) {
 		"port":                        {env: map[string]string{"BMS_PORT": "8080"}, want: "BMS_PORT"},
 		"port_of_something":           {env: map[string]string{"BMS_HTTP_PORT": ":8080"}, want: "BMS_HTTP_PORT"},
 		"file_variable_of_no_secret":  {env: map[string]string{"BMS_ADDR_FILE": "x"}, want: "BMS_ADDR_FILE"},
-		"unknown_key":                 {yaml: "adr: :1\n", want: `"adr"`},
-		"nested_key":                  {yaml: "jwt: {secret: x}\n", want: `"jwt.secret"`},
+		"unknown_key":                 {yaml: "adr: :1\n", want: `line 1: key "adr"`},
+		"unknown_key_of_nothing":      {yaml: "addr: :1\ntypo: []\n", want: `line 2: key "typo"`},
+		"unknown_keys_in_one":         {yaml: "jwt: {secret: x}\n", want: `"jwt"`},
+		"keys_in_one":                 {yaml: "data: {addr: x}\n", want: `"data"`},
+		"key_twice":                   {yaml: "addr: :1\naddr: :2\n", want: `line 2: key "addr" is there twice`},
+		"list_twice":                  {yaml: "cors-origins: []\ncors-origins: ['https://a.example']\n", want: `"cors-origins" is there twice`},
+		"the_file_in_the_file":        {yaml: "config: other.yaml\n", want: `"config"`},
+		"merged_keys":                 {yaml: "<<: {addr: ':1'}\n", want: `"<<"`},
+		"two_documents":               {yaml: "addr: :1\n---\naddr: :2\n", want: "more than one"},
+		"text":                        {yaml: "addr\n", want: "a key for each flag"},
 		"several_values":              {yaml: "addr: [':1', ':2']\n", want: `"addr"`},
 		"not_yaml":                    {yaml: "{{", want: "YAML"},
 		"duration_without_unit":       {args: []string{"--ping-interval", "25"}, want: "ping-interval"},
