@@ -55,7 +55,7 @@ type beginning struct {
 // frame is the session message. recovered is true when a cursor was given and
 // delivery goes on behind it without a gap. The error is a *domain.Rejection
 // (unauthorized, forbidden_namespace, draining) or a fault of the log.
-func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, recovered bool, err error) {
+func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (_ *Connection, recovered bool, err error) {
 	r.KeepRooms = r.KeepRooms && h.cfg.Sessions != nil
 	if r.SID != "" {
 		// Whoever has the session saves what it is at, and nothing once it
@@ -73,7 +73,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 	if err != nil {
 		return nil, false, err
 	}
-	c = &Connection{
+	c := &Connection{
 		hub: h, transport: r.Transport, sid: b.sid, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
 		places: make(chan struct{}, h.cfg.Inbound), done: make(chan struct{}), since: h.cfg.Now(), keepRooms: r.KeepRooms,
 		claims: r.Identity, user: b.then, cursor: b.cursor, chosen: choicesOf(b.rooms), unread: b.unread,
@@ -87,24 +87,37 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (c *Connection, rec
 		c.ref.Stop()
 		return nil, false, domain.Reject(domain.CodeDraining, "the node is stopping, connect again")
 	}
+	began := false
+	defer func() {
+		if !began { // who called doesn't get it, and will not close it
+			c.Closed(string(EndPanicked))
+		}
+	}()
 	if replaced != nil {
 		replaced.end(EndReplaced)
 	}
-	c.mu.Lock()
-	c.judgeLocked(c.cursor)
-	c.mu.Unlock()
-	rooms := c.roomNames(h.cfg.Branches)
+	if err := c.begin(ctx, r, b.recovered); err != nil {
+		return nil, false, err
+	}
+	began = true
+	return c, b.recovered, nil
+}
+
+// begin puts a new connection into its rooms, and makes what it says first.
+func (c *Connection) begin(ctx context.Context, r ConnectRequest, recovered bool) (err error) {
+	c.judge()
+	rooms := c.roomNames(c.hub.cfg.Branches)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.greeting, err = json.Marshal(Session{
-		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.cursor, Recovered: b.recovered,
+		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.cursor, Recovered: recovered,
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("encode session: %w", err)
+		return fmt.Errorf("encode session: %w", err)
 	}
 	c.expireLocked(r.ExpiresAt)
-	h.cfg.Logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", b.recovered, "resumed", r.Cursor != "")
-	return c, b.recovered, nil
+	c.hub.cfg.Logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
+	return nil
 }
 
 // resume begins behind the client's cursor. It leaves recovered false where

@@ -357,3 +357,44 @@ func Test_a_room_of_many_finds_those_who_leave(t *testing.T) {
 		t.Fatalf("%d members, want none", len(a.members))
 	}
 }
+
+// Invariant 7: a client whose connecting panics leaves nothing behind, and comes
+// back when that is over.
+func Test_a_connection_that_panics_in_the_making_leaves_nothing_behind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := true
+		h := newHouse(t, func(c *HubConfig) {
+			c.Branches = func() []string {
+				if broken {
+					panic("read model's mistake")
+				}
+				return []string{"b1"}
+			}
+		})
+		start := h.sell("b1")
+		connect := func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("connected, want the panic")
+				}
+			}()
+			h.connectAs("s9", admin("root"), start, 1<<10)
+		}
+		for range 3 {
+			connect()
+		}
+		synctest.Wait()
+		if s := h.hub.Stats(); s.Connections != 0 || s.Rooms != 0 || s.Namespaces[domain.NamespaceAll] != 0 {
+			t.Errorf("%d connections in %d rooms, %v, are left, want none", s.Connections, s.Rooms, s.Namespaces)
+		}
+		broken = false
+		c, recovered := h.connectAs("s9", admin("root"), start, 1<<10)
+		if !recovered {
+			t.Error("recovered false, want true")
+		}
+		want := []string{h.sell("b1")}
+		synctest.Wait()
+		wantEvents(t, "root", c.leave(), want)
+		h.hub.Close()
+	})
+}

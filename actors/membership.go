@@ -62,6 +62,13 @@ func (c choices) rooms() SessionRooms {
 	return SessionRooms{Joined: c.joined, Left: slices.Sorted(maps.Keys(c.left))}
 }
 
+// judge is judgeLocked as of the cursor.
+func (c *Connection) judge() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.judgeLocked(c.cursor)
+}
+
 // judgeLocked works out identity and rooms anew from claims and user, as of a
 // position: rooms that are no longer allowed are left, new ones joined from
 // there on.

@@ -42,20 +42,25 @@ type socketClient struct {
 
 // join lets a client in. Each one that is in has to be closed, once. The error
 // is a *domain.Rejection.
-func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, recovered bool, err error) {
-	c = &socketClient{
+func (s *sockets) join(ctx context.Context, r joinRequest) (_ *socketClient, recovered bool, err error) {
+	c := &socketClient{
 		sockets: s, protocol: r.protocol, namespace: r.namespace, transport: r.transport,
 		peer: r.peer, userID: r.token.Identity.UserID, resumable: r.keepRooms,
 	}
 	if no := s.admission.admit(c.peer, c.userID, r.namespace, r.sid, s.valid(r.cursor)); no != nil {
 		return nil, false, no
 	}
+	joined := false
+	defer func() { // after a panic, too
+		if !joined {
+			s.admission.release(c.peer, c.userID)
+		}
+	}()
 	c.conn, recovered, err = s.connect(ctx, actors.ConnectRequest{
 		Identity: r.token.Identity, ExpiresAt: r.token.ExpiresAt, Namespace: r.namespace,
 		SID: r.sid, NewSID: s.ids.newSID, Cursor: r.cursor, KeepRooms: r.keepRooms, Codec: r.codec, Transport: c,
 	})
 	if err != nil {
-		s.admission.release(c.peer, c.userID)
 		if _, no := errors.AsType[*domain.Rejection](err); !no {
 			s.logger.Error("connect", "namespace", r.namespace, "error", err)
 			err = comeBack(domain.CodeOverloaded, clientsRetry, "the server cannot read its log now")
@@ -66,6 +71,7 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (c *socketClient, rec
 		s.admission.hold(c.conn.SID())
 	}
 	s.metrics.Connected(r.protocol, r.namespace)
+	joined = true
 	return c, recovered, nil
 }
 
@@ -128,6 +134,25 @@ func (c *socketClient) op(name string, args []json.RawMessage, answer func(any))
 	default:
 		answer(actors.Refusal(domain.Invalid(domain.FieldError{Field: "event", Message: fmt.Sprintf("%.64q is not an event that the server takes", name)})))
 	}
+}
+
+// errPanicked is shown to clients as the server's own mistake.
+var errPanicked = errors.New("the code for it panicked")
+
+// beside does what a client has asked for beside its reader, answers it, and
+// gives back the place that was taken for it. A panic costs the client its
+// connection, once it has been told, and nobody else anything.
+func (c *socketClient) beside(what string, do func() any, answer func(any)) {
+	name := "client/" + c.conn.SID()
+	go func() {
+		defer c.conn.Release()
+		result := actors.Refusal(errPanicked)
+		done := c.sockets.system.Fence(name, what, func() { result = do() })
+		told := c.sockets.system.Fence(name, what, func() { answer(result) })
+		if !done || !told {
+			c.Close(actors.EndPanicked)
+		}
+	}()
 }
 
 // pong answers "ping". Everything up to pos that was for the client has been

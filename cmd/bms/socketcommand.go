@@ -53,18 +53,16 @@ func (c *socketClient) command(read func(json.RawMessage) (domain.Command, *doma
 		end(err)
 		return
 	}
-	go func() {
-		defer c.conn.Release()
+	c.beside(cmd.Type, func() any {
 		defer cancel()
 		commit, err := pending.Wait(ctx)
 		defer func() { end(err) }()
 		if err != nil {
-			answer(s.refusedCommand(ctx, cmd.Type, err))
-			return
+			return s.refusedCommand(ctx, cmd.Type, err)
 		}
 		s.commands.after(ctx, commit)
-		answer(okAnswer(commit))
-	}()
+		return okAnswer(commit)
+	}, answer)
 }
 
 // refusedCommand is the answer to a command that came to an error, which is

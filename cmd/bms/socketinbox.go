@@ -55,16 +55,14 @@ func (c *socketClient) acknowledge(args []json.RawMessage, answer func(any)) {
 	if !c.conn.Take() {
 		return
 	}
-	go func() {
-		defer c.conn.Release()
+	c.beside(domain.CommandAckNotifications, func() any {
 		ctx, cancel := context.WithTimeout(context.Background(), socketCommandTimeout)
 		defer cancel()
 		if err := c.sockets.acknowledge(ctx, c.conn.Claims(), pos); err != nil {
-			answer(c.sockets.refusedCommand(ctx, domain.CommandAckNotifications, err))
-			return
+			return c.sockets.refusedCommand(ctx, domain.CommandAckNotifications, err)
 		}
-		answer(acked{true})
-	}()
+		return acked{true}
+	}, answer)
 }
 
 // ackedPosition reads a position of this log: one beyond its end would

@@ -43,6 +43,7 @@ type sockets struct {
 	ids         *sessionIDs
 	sessions    *sessions.Store
 	admission   *admission
+	system      *actors.System
 	refusals    *refusals
 	watch       *feedWatch
 	log         *eventlog.Log
@@ -69,7 +70,7 @@ func newSockets(a *App) (*sockets, error) {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
 	s := &sockets{
-		ids: ids, sessions: store, admission: newAdmission(a.limiter, a.cfg.userClients), refusals: a.refusals, log: a.log, verifier: a.verifier, projections: a.projections,
+		ids: ids, sessions: store, admission: newAdmission(a.limiter, a.cfg.userClients), refusals: a.refusals, system: a.system, log: a.log, verifier: a.verifier, projections: a.projections,
 		bus: a.bus, commands: a.commands, metrics: a.metrics, spans: a.spans, waits: a.waits, logger: a.logger, now: a.now,
 	}
 	var codecs []actors.Codec
