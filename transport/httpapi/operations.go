@@ -64,13 +64,17 @@ func (a *api) operate(name string, do operation, known ...param) handler {
 		if rejection := a.readBody(w, r, buf); rejection != nil {
 			return rejection
 		}
-		cmd.Fingerprint = operationFingerprint(r, buf.Bytes())
+		body := buf.Bytes()
+		if saysNothing(body) {
+			body = nil
+		}
+		cmd.Fingerprint = operationFingerprint(r, body)
 		answer, err := a.once(r.Context(), cmd, func() (operated, error) {
 			if err := mayQuery(id, domain.RoleAdmin, ""); err != nil {
 				return operated{}, err
 			}
-			if buf.Len() > 0 {
-				return operated{}, domain.Invalid(domain.FieldError{Field: "body", Message: "must be empty"})
+			if body != nil {
+				return operated{}, domain.Invalid(domain.FieldError{Field: "body", Message: "must be empty, or {}"})
 			}
 			p, err := readParams(r, known)
 			if err != nil {
@@ -89,6 +93,12 @@ func (a *api) operate(name string, do operation, known ...param) handler {
 		writeBody(w, answer.Status, answer.Body)
 		return nil
 	}
+}
+
+// saysNothing reports whether a body is left out, or {}.
+func saysNothing(body []byte) bool {
+	said := string(bytes.Join(bytes.Fields(body), nil))
+	return said == "" || said == "{}"
 }
 
 // once does what is asked under a client's key, unless that was done; then it

@@ -39,15 +39,18 @@ func Test_a_keyed_operation_has_one_effect_and_one_answer(t *testing.T) {
 	const path = "/api/connections/s1"
 	s.send("admin", "DELETE", path, "", "Idempotency-Key", "k\x01").refused(t, domain.CodeValidation)
 	s.send("manager", "DELETE", path, "", "Idempotency-Key", "k1").refused(t, domain.CodeRoleForbidden)
-	s.send("admin", "DELETE", path, "x", "Idempotency-Key", "k1").refused(t, domain.CodeValidation)
-	for range 3 {
-		if a := s.send("admin", "DELETE", path, "", "Idempotency-Key", "k1"); a.status != http.StatusNoContent || a.body != "" {
+	for _, body := range []string{"x", "{}{}", `{"sid":"s1"}`, "[]", "null"} {
+		s.send("admin", "DELETE", path, body, "Idempotency-Key", "k1").refused(t, domain.CodeValidation)
+	}
+	for _, body := range []string{"", "{}", " {\n} ", "\t"} {
+		if a := s.send("admin", "DELETE", path, body, "Idempotency-Key", "k1"); a.status != http.StatusNoContent || a.body != "" {
 			t.Fatalf("%d %q, want 204", a.status, a.body)
 		}
 	}
 	if len(sockets.sids) != 1 {
 		t.Errorf("disconnected %v, want s1 once", sockets.sids)
 	}
+	s.send("admin", "DELETE", path, "{}x", "Idempotency-Key", "k1").refused(t, domain.CodeIdempotencyMismatch)
 	s.send("admin", "DELETE", "/api/connections/s2", "", "Idempotency-Key", "k1").refused(t, domain.CodeIdempotencyMismatch)
 	s.send("admin", "POST", "/api/branches", `{"branchId":"b1","name":"Mitte"}`, "Idempotency-Key", "k1").refused(t, domain.CodeIdempotencyMismatch)
 	s.send("admin", "DELETE", path, "").refused(t, codeUnknownConnection)
