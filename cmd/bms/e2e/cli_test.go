@@ -143,7 +143,10 @@ func TestLog_prints_what_the_API_gives(t *testing.T) {
 	n := serve(t)
 	admin := token(t, "root", "admin")
 	openShops(n, admin)
-	trade(n, admin, "b1")
+	// Alerts come of themselves: once they have, the log stands still.
+	expected, alerts := trade(n, admin, "b1"), 0
+	start(t, "bms log --follow", nil, bms, "log", "--data", n.data, "--follow", "--type", "low-stock:alert").
+		await("last alert", 0, func(string) bool { alerts++; return alerts == expected })
 	all := func(args ...string) []json.RawMessage {
 		p := start(t, "bms log", nil, append([]string{bms, "log", "--data", n.data}, args...)...)
 		if code := p.exit(); code != 0 {
