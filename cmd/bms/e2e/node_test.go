@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // secret signs the tokens of these tests.
@@ -115,6 +116,31 @@ func (n *node) must(method, path, token string, body any, headers ...string) ans
 		n.t.Fatalf("%s %s: %d %s", method, path, a.status, a.raw)
 	}
 	return a
+}
+
+// read gets a read model that has all that is in the log now, however far it is
+// behind: by itself the node doesn't wait for long.
+func (n *node) read(path, token, admin string) answer {
+	n.t.Helper()
+	var log struct{ Pos string }
+	n.must("GET", "/api/events?limit=1", admin, nil).into(n.t, &log)
+	at, err := url.Parse(path)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	query := at.Query()
+	query.Set("minPos", log.Pos)
+	at.RawQuery = query.Encode()
+	for enough := time.Now().Add(patience); ; {
+		a := n.call("GET", at.String(), token, nil)
+		if a.status < 300 {
+			return a
+		}
+		var p problem
+		if a.into(n.t, &p); p.Code != "read_model_behind" || time.Now().After(enough) {
+			n.t.Fatalf("GET %s: %d %s", at, a.status, a.raw)
+		}
+	}
 }
 
 // into decodes the answer.

@@ -193,7 +193,7 @@ func TestTransfers_survive_kill_9_at_any_moment(t *testing.T) {
 		var product struct {
 			Stock int64 `json:"stock"`
 		}
-		n.must("GET", "/api/branches/"+b+"/products/apples", admin, nil).into(t, &product)
+		n.read("/api/branches/"+b+"/products/apples", admin, admin).into(t, &product)
 		total += product.Stock
 	}
 	if want := int64(len(branches) * transferStock); total != want {
@@ -210,7 +210,7 @@ func TestTransfers_survive_kill_9_at_any_moment(t *testing.T) {
 					}
 					NextCursor string
 				}
-				n.must("GET", "/api/branches/"+b+"/transfers?"+query.Encode(), admin, nil).into(t, &page)
+				n.read("/api/branches/"+b+"/transfers?"+query.Encode(), admin, admin).into(t, &page)
 				for _, transfer := range page.Items {
 					if !ids[transfer.TransferID] || transfer.Lines[0].InTransit != 0 {
 						t.Errorf("%s: transfer %+v, want one of ours, and nothing of it in transit", status, transfer)
