@@ -143,7 +143,7 @@ func TestGate_lets_nobody_in_before_users_are_known(t *testing.T) {
 			t.Errorf("%s before users are known: %d, want 503", path, got)
 		}
 	}
-	app.found = head
+	app.found, app.waits = head, node.app.waits
 	if got := status("/api/branches"); got != http.StatusNoContent || !app.admits.Load() {
 		t.Errorf("afterwards: %d, want it let through", got)
 	}
