@@ -11,12 +11,14 @@ import (
 
 // LedgerEntry is one change of a product's stock.
 type LedgerEntry struct {
-	Pos           domain.Position `json:"pos"`
-	Delta         int64           `json:"delta"`
-	Stock         int64           `json:"stock"`
-	Reason        string          `json:"reason"`
-	Ref           string          `json:"ref,omitempty"`
-	TransactionID string          `json:"transactionId,omitempty"`
+	Pos    domain.Position `json:"pos"`
+	Delta  int64           `json:"delta"`
+	Stock  int64           `json:"stock"`
+	Reason string          `json:"reason"`
+	// Ref is what who changed it gave as reference, and TransactionID the
+	// transaction that did; nil for none.
+	Ref           *string `json:"ref"`
+	TransactionID *string `json:"transactionId"`
 	// OccurredAt is the transaction's time for a change that a new
 	// transaction made, else the time of the decision.
 	OccurredAt string `json:"occurredAt"`
@@ -80,7 +82,7 @@ func (s *Set) Ledger(ctx context.Context, q LedgerQuery) (Ledger, error) {
 			}
 			upTo = min(upTo, before-1)
 			return v.query(ctx, func(r row) error {
-				e := LedgerEntry{Pos: v.at(r.int(0)), Delta: r.int(1), Stock: r.int(2), Reason: r.text(3), Ref: r.text(4), TransactionID: r.text(5), OccurredAt: r.text(7)}
+				e := LedgerEntry{Pos: v.at(r.int(0)), Delta: r.int(1), Stock: r.int(2), Reason: r.text(3), Ref: orNone(r.text(4)), TransactionID: orNone(r.text(5)), OccurredAt: r.text(7)}
 				if e.OccurredAt == "" {
 					e.OccurredAt = timestamp(r.int(6))
 				}
@@ -89,6 +91,14 @@ func (s *Set) Ledger(ctx context.Context, q LedgerQuery) (Ledger, error) {
 			}, "SELECT pos, delta, stock, reason, ref, tx, recorded, occurred FROM ledger WHERE product = ? AND pos <= ? ORDER BY pos DESC LIMIT ?", p.id, upTo, limit)
 		})
 	return l, err
+}
+
+// orNone is a text, nil for an empty one.
+func orNone(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 // asOf is the key up to which the query goes. For a time it looks for the last

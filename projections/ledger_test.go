@@ -74,11 +74,14 @@ func TestLedgerTellsTheLevelAtAnyPoint(t *testing.T) {
 			t.Errorf("as of %s: %d, want %d", at, *got.Stock, want)
 		}
 	}
-	i := slices.IndexFunc(whole.Items, func(e LedgerEntry) bool { return e.TransactionID == "t1" })
+	i := slices.IndexFunc(whole.Items, func(e LedgerEntry) bool { return e.TransactionID != nil && *e.TransactionID == "t1" })
 	if i < 0 || whole.Items[i].OccurredAt != "2026-11-20T10:00:00.000Z" || whole.Items[i].Reason != domain.ReasonSale {
 		t.Errorf("the sale's change is number %d of %+v, want it at the time it occurred", i, whole.Items)
 	}
-	if e := whole.Items[0]; e.Ref != "r1" || e.Reason != "damaged" || e.OccurredAt != shop.now.Format(domain.TimestampFormat) {
+	if e := whole.Items[i]; e.Ref != nil {
+		t.Errorf("the sale's change has the reference %q, want none", *e.Ref)
+	}
+	if e := whole.Items[0]; e.TransactionID != nil || e.Ref == nil || *e.Ref != "r1" || e.Reason != "damaged" || e.OccurredAt != shop.now.Format(domain.TimestampFormat) {
 		t.Errorf("the last change is %+v, want reason, ref and time", e)
 	}
 	foreign := late.Position

@@ -316,6 +316,17 @@ func Test_ledger_as_of_a_point(t *testing.T) {
 	if len(whole.Items) != 4 || whole.Stock != nil {
 		t.Fatalf("ledger %+v, want 4 changes and no stock", whole)
 	}
+	var rows struct{ Items []map[string]any }
+	if err := json.Unmarshal([]byte(s.must("staff", "GET", "/api/branches/b1/products/cola/ledger", "").body), &rows); err != nil {
+		t.Fatal(err)
+	}
+	for i, row := range rows.Items { // all have all members
+		for _, name := range []string{"pos", "delta", "stock", "reason", "ref", "transactionId", "occurredAt"} {
+			if _, there := row[name]; !there {
+				t.Errorf("change %d has no %s: %v", i, name, row)
+			}
+		}
+	}
 	at := whole.Items[2]
 	if err := json.Unmarshal([]byte(s.must("staff", "GET", "/api/branches/b1/products/cola/ledger?asOf="+at.Pos.String(), "").body), &then); err != nil {
 		t.Fatal(err)
