@@ -77,6 +77,7 @@ type Deciders struct {
 
 	mu      sync.Mutex // guards what follows and the counters in entries
 	streams map[string]*entry
+	doubted map[string]struct{} // streams with an append in doubt
 	queued  int
 	closed  bool
 }
@@ -127,7 +128,7 @@ func NewDeciders(cfg DecidersConfig) (*Deciders, error) {
 	d := &Deciders{
 		cfg: cfg, newState: domain.NewState,
 		closing: make(chan struct{}), drained: make(chan struct{}), swept: make(chan struct{}),
-		streams: make(map[string]*entry),
+		streams: make(map[string]*entry), doubted: make(map[string]struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	go d.sweep()
@@ -143,7 +144,9 @@ func NewDeciders(cfg DecidersConfig) (*Deciders, error) {
 //
 // A command whose Keyed is true takes effect at most once whenever and however
 // often it is submitted; an equal one gets the commit of the first, also when
-// the user has lost the right to it. The ids of other commands have to be fresh.
+// the user has lost the right to it. After a rejection that is none of "busy",
+// "log_unavailable" and "draining", no equal one that was submitted before takes
+// effect. The ids of other commands have to be fresh.
 func (d *Deciders) Submit(cmd domain.Command, reply func(*domain.Commit, error)) {
 	p := &pending{cmd: cmd, reply: reply, since: d.cfg.Now()}
 	// Decide judges the rights too; who has none must not be able to start
@@ -202,7 +205,8 @@ func (d *Deciders) repeat(p *pending, forbidden *domain.Rejection) {
 }
 
 // admit counts a command in and returns the running actor of its stream,
-// starting it if it may; nil if it may not.
+// starting it if it may or if it has to: only the actor can answer while an
+// append is in doubt. Nil is none.
 func (d *Deciders) admit(name string, start bool) (*entry, *domain.Rejection) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -213,12 +217,13 @@ func (d *Deciders) admit(name string, start bool) (*entry, *domain.Rejection) {
 		return nil, busy("the server has %d commands waiting; ask again later", d.queued)
 	}
 	e := d.streams[name]
+	_, doubt := d.doubted[name]
 	switch {
-	case e == nil && !start:
+	case e == nil && !start && !doubt:
 		d.queued++
 		return nil, nil
 	case e == nil:
-		s := &stream{deciders: d, name: name}
+		s := &stream{deciders: d, name: name, doubt: doubt}
 		s.self = d.cfg.System.Spawn("stream", name, 64, s)
 		e = &entry{ref: s.self}
 		d.streams[name] = e
@@ -229,6 +234,18 @@ func (d *Deciders) admit(name string, start bool) (*entry, *domain.Rejection) {
 	e.used = true
 	d.queued++
 	return e, nil
+}
+
+// doubts notes for the actor of a stream, and for the next one, whether an
+// append is in doubt.
+func (d *Deciders) doubts(name string, doubt bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if doubt {
+		d.doubted[name] = struct{}{}
+	} else {
+		delete(d.doubted, name)
+	}
 }
 
 // discharge counts an answered command out. e is nil for one without an actor.

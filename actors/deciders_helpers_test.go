@@ -141,15 +141,23 @@ func wantCode(t testing.TB, err error, want string) {
 // fold without an error, which includes that no event takes a stock below zero.
 func stockOf(t testing.TB, log domain.Log, branchID string) int64 {
 	t.Helper()
+	stocks := stocksOf(t, log, branchID)
+	return stocks[len(stocks)-1]
+}
+
+// stocksOf does so for each version of the branch, 0 included.
+func stocksOf(t testing.TB, log domain.Log, branchID string) []int64 {
+	t.Helper()
 	branch := domain.NewBranch(branchID)
-	var version uint64
+	stocks := []int64{0}
 	for {
+		version := uint64(len(stocks) - 1)
 		commits, err := log.ReadStream(context.Background(), domain.StreamOfBranch(branchID), version, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(commits) == 0 {
-			break
+			return stocks
 		}
 		for _, c := range commits {
 			if version++; c.Version != version {
@@ -160,11 +168,11 @@ func stockOf(t testing.TB, log domain.Log, branchID string) int64 {
 					t.Fatalf("version %d: %v", version, err)
 				}
 			}
+			stock := int64(0)
+			if p := branch.Products["p1"]; p != nil {
+				stock = p.Stock
+			}
+			stocks = append(stocks, stock)
 		}
 	}
-	p := branch.Products["p1"]
-	if p == nil {
-		return 0
-	}
-	return p.Stock
 }

@@ -224,21 +224,24 @@ func (s *stream) loaded(l loaded) {
 	var again []*pending
 	for i, p := range l.doubt {
 		p.lookedAt = s.loads // they were looked up after the state was read
+		p.tries++
 		switch {
 		case l.found[i] != nil:
 			s.settle(p, l.found[i])
-		case p.commit == nil:
-			// Rejected on a state that did not come to be.
-			again = append(again, p)
-		case errors.Is(l.cause, domain.ErrVersionConflict), errors.Is(l.cause, domain.ErrDuplicateCommand):
-			if p.tries++; p.tries == maxTries {
-				s.answer(p, nil, busy("others are changing %s; ask again", s.name))
-				break
-			}
-			again = append(again, p)
 		case unavailable(l.cause):
 			s.answer(p, nil, s.unknown(p))
-		case p.alone || len(l.doubt) == 1:
+		case settled(l.cause):
+			switch {
+			case p.tries < maxTries:
+				again = append(again, p)
+			case p.handed:
+				s.answer(p, nil, s.unknown(p))
+			default:
+				s.answer(p, nil, busy("others are changing %s; ask again", s.name))
+			}
+		case p.commit == nil && p.tries < maxTries:
+			again = append(again, p)
+		case p.commit == nil || p.alone || len(l.doubt) == 1:
 			s.answer(p, nil, fmt.Errorf("append to %q: %w", s.name, l.cause))
 		default:
 			// One commit that the log doesn't like must not take the
@@ -271,12 +274,16 @@ func (s *stream) appended(a appended) {
 	s.group, s.commits, s.appending = nil, nil, false
 	if a.err != nil {
 		s.deciders.cfg.Logger.Warn("append failed, its outcome is read from the log", "stream", s.name, "commands", len(group), "error", a.err)
+		if !settled(a.err) {
+			s.doubts(group)
+		}
 		// What is kept beside the log holds durable commits only, so it and
 		// what came after are enough. On a full disk every append ends here.
 		s.state = nil
 		s.load(group, a.err)
 		return
 	}
+	s.believes()
 	durable := s.deciders.cfg.Observe.Durable
 	var now time.Time
 	if durable != nil {
@@ -310,10 +317,11 @@ func (s *stream) refusal(err error) error {
 	return logUnavailable("the log cannot be read now; nothing was done, ask again")
 }
 
-// unknown is the answer to a command that was handed to the log and may or may
-// not be in it now or later.
+// unknown is the answer to a command of which, when an append has failed, the
+// log can't say whether it is in it now or later: this one or, under a client's
+// id, an equal one before it.
 func (s *stream) unknown(p *pending) error {
-	if p.commit == nil {
+	if !p.handed && !p.cmd.Keyed {
 		return logUnavailable("the log is not available now; nothing was done, ask again")
 	}
 	return logUnavailable("the log is not available now; the command may yet take effect, ask again with the same id")

@@ -30,7 +30,8 @@ const (
 //
 // Whatever leaves the state in doubt (an append that did not clearly succeed, a
 // panic) has the same cure: forget the state, read it from the log again, and
-// ask the log for the commands in question.
+// ask the log for the commands in question. What may be answered while the
+// append itself is in doubt is said in barrier.go.
 type stream struct {
 	deciders *Deciders
 	self     *Ref
@@ -47,6 +48,7 @@ type stream struct {
 	loading   bool
 	appending bool
 	distrust  bool // load from the log alone, not from what is kept beside it
+	doubt     bool // an append may still be under way; see barrier.go
 
 	deciding *pending         // being decided right now, so that a panic has a name
 	group    []*pending       // decided and not answered
@@ -67,6 +69,7 @@ type pending struct {
 	lookedAt uint64 // stream.loads when it was looked up
 	answered bool
 	alone    bool // to be in a group of its own
+	handed   bool // to the log, in an append that may still be under way
 	tries    int
 	// followers have the same user and command id and came while this one
 	// was on its way.
@@ -245,9 +248,13 @@ func (s *stream) work() {
 		s.load(nil, nil)
 		return
 	}
-	if len(s.commits) > 0 {
-		s.append()
+	if len(s.group) == 0 {
+		return
 	}
+	if len(s.commits) == 0 {
+		s.barrier()
+	}
+	s.append()
 }
 
 func (s *stream) dropAnswered() {
@@ -258,8 +265,9 @@ func (s *stream) dropAnswered() {
 }
 
 // decide judges the first command that waits. A rejection is answered at once
-// as long as it rests on durable events only. It returns false if the command
-// has to stay: to be looked up again, or because it has spoiled the state.
+// if it rests on durable events only and no append is in doubt. It returns false
+// if the command has to stay: to be looked up again, or because it has spoiled
+// the state.
 func (s *stream) decide(p *pending) bool {
 	s.deciding = p // stays set by a panic: see Panicked
 	var began time.Time
@@ -316,7 +324,7 @@ func (s *stream) reject(p *pending, no *domain.Rejection) bool {
 		s.unlooked = append(s.unlooked, p)
 		return false
 	}
-	if len(s.commits) == 0 {
+	if len(s.commits) == 0 && !s.doubt {
 		s.answer(p, nil, no)
 		return true
 	}
