@@ -190,6 +190,16 @@ func withBody(cmd domain.Command, body json.RawMessage) (domain.Command, *domain
 	if cmd.Body, no = httpapi.DecodeCommand(cmd.Type, body); no != nil {
 		return cmd, no
 	}
+	// As over HTTP, whatever the client says of it: one key is for one command,
+	// whichever way it comes.
+	switch body := cmd.Body.(type) {
+	case domain.OpenBranch:
+		if cmd.BranchID == "" {
+			cmd.BranchID = body.BranchID
+		}
+	case domain.SetUser, domain.ChangeUser, domain.SendNotification:
+		cmd.BranchID = "" // is of none
+	}
 	cmd.Fingerprint = httpapi.Fingerprint(cmd.Type, cmd.BranchID, cmd.Body)
 	return cmd, nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"bms/domain"
@@ -44,6 +46,59 @@ func TestSocketCommand_the_greatest_answer_arrives(t *testing.T) {
 				t.Error("the answer is another one the second time")
 			}
 			first = raw
+		}
+	})
+}
+
+// Invariant 3: a key is for one command, over HTTP and over a socket alike,
+// whether a client says on the socket of which branch it is or need not.
+func TestSocketCommand_one_key_has_one_effect_whichever_way_it_comes(t *testing.T) {
+	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
+		client, token := newClient(t, 1), signed("boss", domain.RoleAdmin)
+		s := n.connect(t, protocol, domain.NamespaceAll, token, "")
+		for _, c := range []struct{ command, branch, body, method, path, httpBody string }{
+			{"branch.open", "", `{"branchId":"b3","name":"C"}`, "POST", "/api/branches", `{"branchId":"b3","name":"C"}`},
+			{"branch.open", "b4", `{"branchId":"b4","name":"D"}`, "POST", "/api/branches", `{"name":"D","branchId":"b4"}`},
+			{"branch.change", "b1", `{"name":"A"}`, "PATCH", "/api/branches/b1", `{"name":"A"}`},
+			{"stock.count", "b1", `{"productId":"p1","counted":7}`, "PUT", "/api/branches/b1/products/p1/stock", `{"counted":7}`},
+			{"user.set", "", `{"userId":"u1","role":"staff","branches":["b1"]}`, "PUT", "/api/users/u1", `{"role":"staff","branches":["b1"]}`},
+			{"user.change", "b1", `{"userId":"u1","name":"U"}`, "PATCH", "/api/users/u1", `{"name":"U"}`},
+			{"notification.send", "b1", `{"audience":"branch:b1","severity":"info","title":"x","message":"y"}`, "POST", "/api/notifications", `{"audience":"branch:b1","severity":"info","title":"x","message":"y"}`},
+		} {
+			branch := ""
+			if c.branch != "" {
+				branch = `"branchId":"` + c.branch + `",`
+			}
+			for i, socketFirst := range []bool{true, false} {
+				if c.command == domain.CommandOpenBranch && i > 0 {
+					continue // it is open
+				}
+				key := c.command + c.branch + strconv.Itoa(i)
+				overSocket := func() string {
+					s.send("command", json.RawMessage(`{"type":"`+c.command+`",`+branch+`"commandId":"`+key+`","body":`+c.body+`}`))
+					_, raw := s.answer()
+					return string(raw)
+				}
+				overHTTP := func() string {
+					_, answer, err := request(t.Context(), client, c.method, "http://"+n.addr+c.path, token, key, c.httpBody)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return `{"ok":true,` + string(answer[1:])
+				}
+				first, second := overSocket, overHTTP
+				if !socketFirst {
+					first, second = second, first
+				}
+				a, b := first(), second()
+				if a != b || !strings.Contains(a, `"commandId":"`+key+`"`) {
+					t.Errorf("%s in %q, over the socket first %v: %s and then %s, want one answer", c.command, c.branch, socketFirst, a, b)
+				}
+			}
+		}
+		s.send("command", json.RawMessage(`{"type":"branch.open","branchId":"b1","body":{"branchId":"b9","name":"Z"}}`))
+		if _, raw := s.answer(); !bytes.HasPrefix(raw, []byte(`{"ok":false,`)) {
+			t.Errorf("a branch opened in the name of another: %s", raw)
 		}
 	})
 }
