@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -93,29 +95,18 @@ func readCommand(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 	if no != nil {
 		return cmd, no
 	}
-	var wrong []domain.FieldError
-	for key, value := range members {
-		switch key {
-		case "type":
-			wrong = appendString(wrong, key, value, &cmd.Type)
-		case "branchId":
-			wrong = appendString(wrong, key, value, &cmd.BranchID)
-		case "commandId":
-			wrong = appendString(wrong, key, value, &cmd.ID)
-		case "body":
-		default:
-			wrong = append(wrong, domain.FieldError{Field: key, Message: "is not known here"})
-		}
-	}
-	_, cmd.Keyed = members["commandId"]
-	wrong = appendKey(wrong, cmd)
+	wrong := takeString(nil, members, "type", &cmd.Type)
+	wrong = takeAddress(wrong, members, &cmd)
+	body := members["body"]
+	delete(members, "body")
+	wrong = appendForeign(wrong, members)
 	if cmd.Type == domain.CommandAckNotifications {
 		wrong = append(wrong, domain.FieldError{Field: "type", Message: "is done by notifications:ack"})
 	}
 	if len(wrong) > 0 {
 		return cmd, domain.Invalid(wrong...)
 	}
-	return withBody(cmd, members["body"])
+	return withBody(cmd, body)
 }
 
 // readSync reads {branchId, commandId?, deviceId, fromSeq, operations}: a
@@ -126,16 +117,9 @@ func readSync(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 	if no != nil {
 		return cmd, no
 	}
-	wrong := appendString(nil, "branchId", members["branchId"], &cmd.BranchID)
-	id, keyed := members["commandId"]
-	if cmd.Keyed = keyed; keyed {
-		wrong = appendString(wrong, "commandId", id, &cmd.ID)
-	}
-	if wrong = appendKey(wrong, cmd); len(wrong) > 0 {
+	if wrong := takeAddress(nil, members, &cmd); len(wrong) > 0 {
 		return cmd, domain.Invalid(wrong...)
 	}
-	delete(members, "branchId")
-	delete(members, "commandId")
 	body, err := json.Marshal(members)
 	if err != nil { // they have been JSON
 		return cmd, oneObject()
@@ -158,25 +142,49 @@ func membersOf(raw json.RawMessage) (map[string]json.RawMessage, *domain.Rejecti
 			return nil, oneObject()
 		}
 		if _, twice := members[name]; twice {
-			return nil, domain.Invalid(domain.FieldError{Field: fmt.Sprintf("%.64s", name), Message: "is there twice"})
+			return nil, domain.Invalid(domain.FieldError{Field: fmt.Sprintf("%.*s", maxShown, name), Message: "is there twice"})
 		}
 		members[name] = value
 	}
 	return members, nil
 }
 
-// appendKey checks a client's id.
-func appendKey(wrong []domain.FieldError, cmd domain.Command) []domain.FieldError {
-	if cmd.Keyed && !httpapi.ValidKey(cmd.ID) {
+// takeAddress takes branchId and commandId, which may be left out, out of a
+// command's members.
+func takeAddress(wrong []domain.FieldError, members map[string]json.RawMessage, cmd *domain.Command) []domain.FieldError {
+	wrong = takeString(wrong, members, "branchId", &cmd.BranchID)
+	_, cmd.Keyed = members["commandId"]
+	before := len(wrong)
+	wrong = takeString(wrong, members, "commandId", &cmd.ID)
+	if cmd.Keyed && len(wrong) == before && !httpapi.ValidKey(cmd.ID) {
 		wrong = append(wrong, domain.FieldError{Field: "commandId", Message: "must be 1 to 255 printable ASCII characters"})
 	}
 	return wrong
 }
 
-// appendString reads a member that must be a string.
-func appendString(wrong []domain.FieldError, name string, raw json.RawMessage, into *string) []domain.FieldError {
-	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, into) != nil {
-		return append(wrong, domain.FieldError{Field: name, Message: "must be a string"})
+// takeString takes a member that must be a string, if it is there, out of the
+// others.
+func takeString(wrong []domain.FieldError, members map[string]json.RawMessage, name string, into *string) []domain.FieldError {
+	raw, there := members[name]
+	delete(members, name)
+	if there && (raw[0] != '"' || json.Unmarshal(raw, into) != nil) {
+		wrong = append(wrong, domain.FieldError{Field: name, Message: "must be a string"})
+	}
+	return wrong
+}
+
+// maxForeign bounds the members that are named in an answer because nobody
+// knows them, and maxShown what of a name is repeated, in characters.
+const (
+	maxForeign = 20
+	maxShown   = 64
+)
+
+// appendForeign names the members that are left, in order.
+func appendForeign(wrong []domain.FieldError, members map[string]json.RawMessage) []domain.FieldError {
+	names := slices.Sorted(maps.Keys(members))
+	for _, name := range names[:min(len(names), maxForeign)] {
+		wrong = append(wrong, domain.FieldError{Field: fmt.Sprintf("%.*s", maxShown, name), Message: "is not known here"})
 	}
 	return wrong
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"bms/domain"
 )
@@ -101,4 +103,38 @@ func TestSocketCommand_one_key_has_one_effect_whichever_way_it_comes(t *testing.
 			t.Errorf("a branch opened in the name of another: %s", raw)
 		}
 	})
+}
+
+// However many members there are, the answer is bounded, and the same each time.
+func TestSocketCommand_foreign_members_are_named_in_bounds_and_in_order(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"branchId":7`)
+	for i := range 1000 {
+		fmt.Fprintf(&b, `,"%d%s":1`, i, strings.Repeat("é", 200))
+	}
+	b.WriteString(`,"type":8}`)
+	var first []byte
+	for range 3 {
+		_, no := readCommand(json.RawMessage(b.String()))
+		if no == nil || no.Code != domain.CodeValidation {
+			t.Fatalf("%v, want it refused", no)
+		}
+		errs := no.Details["errors"].([]domain.FieldError)
+		if len(errs) != 2+maxForeign || errs[0].Field != "type" || errs[1].Field != "branchId" {
+			t.Errorf("%d errors, the first of %q and %q, want %d, of what is known first", len(errs), errs[0].Field, errs[1].Field, 2+maxForeign)
+		}
+		for _, e := range errs {
+			if len(e.Field) > 200 || !utf8.ValidString(e.Field) {
+				t.Errorf("a key of %d bytes is shown", len(e.Field))
+			}
+		}
+		answer, err := json.Marshal(errs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != nil && !bytes.Equal(first, answer) {
+			t.Errorf("the answer is %.300s, and was %.300s", answer, first)
+		}
+		first = answer
+	}
 }
