@@ -3,6 +3,7 @@ package actors
 import (
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bms/domain"
@@ -74,6 +75,9 @@ type Connection struct {
 	since     time.Time
 	keepRooms bool      // in SessionStore
 	asked     []inbound // by the client, what is being handled first; the actor's own
+	// turn is to catch up: the one that was asked for, or in which what was
+	// given out last is being written; nil for none. Set under mu.
+	turn atomic.Pointer[turn]
 
 	mu       sync.Mutex
 	claims   domain.Identity // as the token says
@@ -89,7 +93,6 @@ type Connection struct {
 	greeting json.RawMessage // the session message until it is given out
 	unread   *backlog        // until it is given out
 	messages []message
-	turn     turn      // to catch up, until what it gave out is written
 	writing  *writing  // of sampled events given out last, until they are written; usually nil
 	ending   EndReason // set once; Next then gives out nothing more
 	told     bool      // the actor knows of ending
@@ -138,11 +141,20 @@ func (c *Connection) post(name string, data json.RawMessage) {
 	c.transport.Wake()
 }
 
+// news wakes the transport for events that have come, unless the connection
+// waits for a turn to catch up: then it has its Next when that comes.
+func (c *Connection) news() {
+	if !c.turn.Load().comes() {
+		c.transport.Wake()
+	}
+}
+
 // Next appends the connection's next frames to dst, about size bytes of them,
 // and moves the cursor past them. Nothing appended means that there is nothing
-// now, or nothing yet; the transport will be woken. It may wait for a turn to
-// catch up and a read of the log, but not for many: what the transport itself
-// has to say (answers, heartbeats) goes out between two calls.
+// now, or nothing yet; the transport will be woken. It may wait for a read of
+// the log, but neither for many nor for a turn to catch up: what the transport
+// itself has to say (answers, heartbeats, other connections) goes out between
+// two calls.
 func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 	started := len(dst)
 	var w *[]*Frame
@@ -153,56 +165,32 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 		}
 	}()
 	for {
-		c.mu.Lock()
-		c.turn.end()
-		if c.writing != nil && len(dst) == started { // what was given out before has been written by now
-			w := c.writing
-			c.writing = nil
-			c.mu.Unlock()
-			c.written(w, false)
-			continue
-		}
-		if c.ending != "" {
-			if len(dst) == started { // what was given out before has been written by now
-				c.finishLocked()
-			}
-			c.mu.Unlock()
-			return dst
-		}
-		if c.greeting != nil {
-			dst = append(dst, c.hub.cfg.Codecs[c.codec].Message("session", c.greeting, c.resumeLocked()))
-			c.greeting = nil
-		}
-		if c.unread != nil {
-			c.mu.Unlock()
+		var at view
+		dst, at = c.preface(dst, started)
+		c.written(at.written, false)
+		if at.unread {
 			if dst, size = c.giveUnread(dst, size); size <= 0 {
 				return dst
 			}
 			continue
 		}
-		for _, m := range c.messages {
-			dst = append(dst, c.hub.cfg.Codecs[c.codec].Message(m.name, m.data, c.cursor))
-		}
-		c.messages = nil
-		// The rooms may change from here on. That does no harm: a room joined
-		// now is for events after a head that isn't before this one, hence
-		// after upTo, and one left is no longer seen.
-		cursor, members, head := c.cursor, c.members, c.hub.Head()
-		c.mu.Unlock()
-
-		if !head.After(cursor) {
+		if !at.head.After(at.cursor) {
 			return dst
 		}
 		if w == nil {
 			w = scratch.Get().(*[]*Frame)
 		}
 		var ok bool
-		if *w, ok = mergeTails((*w)[:0], members, cursor, head); !ok {
-			return c.catchUp(dst, size, w, members, cursor, head)
+		if *w, ok = mergeTails((*w)[:0], at.members, at.cursor, at.head); !ok {
+			return c.catchUp(dst, size, w, at)
 		}
-		dst, size = c.emit(dst, size, *w, head)
+		if c.turn.Load() != nil { // there is no need of it any more
+			c.giveBack()
+			continue // with what came while nothing woke the transport
+		}
+		dst, size = c.emit(dst, size, *w, at.head)
 		c.mu.Lock()
-		again := c.cursor.Seq < head.Seq
+		again := c.cursor.Seq < at.head.Seq
 		c.mu.Unlock()
 		if size <= 0 || len(dst) > started && !again {
 			return dst
@@ -210,35 +198,48 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 	}
 }
 
-// catchUp gives out from behind the tails, in a turn that ends when that has
-// been written: however many connections catch up at once, few of them are at
-// it at any moment, and those that are up to date don't wait behind them.
-func (c *Connection) catchUp(dst [][]byte, size int, w *[]*Frame, members []member, cursor, head domain.Position) [][]byte {
-	t, err := c.hub.turns.take(c.done, turnToCatchUp)
-	if err != nil { // the connection or the hub has closed
-		return dst
-	}
-	frames, upTo, err := c.hub.behind((*w)[:0], members, cursor, head)
-	*w = frames
-	if err != nil {
-		t.end()
-		c.hub.cfg.Logger.Error("connection can't read the log", "sid", c.sid, "error", err)
-		c.end(EndLogUnavailable)
-		return dst
-	}
-	given, _ := c.emit(dst, size, frames, upTo)
+// view is where a connection is, and where the log.
+type view struct {
+	cursor, head domain.Position
+	members      []member
+	unread       bool     // the backlog comes first
+	written      *writing // what was given out before, where it is traced
+}
+
+// preface ends what the last Next gave out, appends what goes before the events,
+// and returns what there is to follow: nothing where head is not after cursor.
+func (c *Connection) preface(dst [][]byte, started int) (_ [][]byte, at view) {
 	c.mu.Lock()
-	c.turn = t
-	select {
-	case <-c.done: // nobody will call Next
-		c.turn.end()
-	default:
+	defer c.mu.Unlock()
+	if len(dst) == started { // what was given out before has been written by now
+		at.written, c.writing = c.writing, nil
+		if c.turn.Load().has() {
+			c.giveBack()
+		}
+		if c.ending != "" {
+			c.finishLocked()
+		}
 	}
-	c.mu.Unlock()
-	if len(given) == len(dst) { // it was of no concern: go on, when the transport has had its say
-		c.transport.Wake()
+	if c.ending != "" {
+		return dst, at
 	}
-	return given
+	if c.greeting != nil {
+		dst = append(dst, c.hub.cfg.Codecs[c.codec].Message("session", c.greeting, c.resumeLocked()))
+		c.greeting = nil
+	}
+	if c.unread != nil {
+		at.unread = true
+		return dst, at
+	}
+	for _, m := range c.messages {
+		dst = append(dst, c.hub.cfg.Codecs[c.codec].Message(m.name, m.data, c.cursor))
+	}
+	c.messages = nil
+	// The rooms may change from here on. That does no harm: a room joined now
+	// is for events after a head that isn't before this one, hence after all
+	// that follows, and one left is no longer seen.
+	at.cursor, at.head, at.members = c.cursor, c.hub.Head(), c.members
+	return dst, at
 }
 
 // scratch holds the slices in which Next gathers frames, so that an idle
@@ -351,7 +352,7 @@ func (c *Connection) Closed(reason string) {
 			c.hub.rooms.leave(m.room, c)
 		}
 		c.members = nil
-		c.turn.end()
+		c.giveBack()
 		w := c.writing
 		c.writing = nil
 		c.mu.Unlock()

@@ -20,6 +20,47 @@ const recentChunk = 256
 // Either way it gets frames in log order, perhaps some of no concern to it and
 // doubles next to each other, and the position up to which they are complete.
 
+// catchUp gives out from behind the tails, in a turn that ends when that has
+// been written: however many connections catch up at once, few of them are at
+// it at any moment, and those that are up to date don't wait behind them.
+func (c *Connection) catchUp(dst [][]byte, size int, w *[]*Frame, at view) [][]byte {
+	if !c.inTurn() {
+		return dst
+	}
+	frames, upTo, err := c.hub.behind((*w)[:0], at.members, at.cursor, at.head)
+	*w = frames
+	if err != nil {
+		c.giveBack()
+		c.hub.cfg.Logger.Error("connection can't read the log", "sid", c.sid, "error", err)
+		c.end(EndLogUnavailable)
+		return dst
+	}
+	given, _ := c.emit(dst, size, frames, upTo)
+	if len(given) == len(dst) { // it was of no concern: go on, when the transport has had its say
+		c.transport.Wake()
+	}
+	return given
+}
+
+// inTurn reports whether it is the connection's turn to catch up. If not, the
+// transport is woken when it is. Who has asked for a turn and is held up in a
+// write when it comes doesn't keep it: it asks again.
+func (c *Connection) inTurn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.turn.Load()
+	if t.begin() {
+		return true
+	}
+	if !t.comes() && c.ending == "" {
+		c.turn.Store(c.hub.turns.ask(turnToCatchUp, c.transport.Wake))
+	}
+	return false
+}
+
+// giveBack gives back, or up, the connection's turn.
+func (c *Connection) giveBack() { c.turn.Swap(nil).end() }
+
 // behind gathers from recent or segments, some hundreds of frames at most. dst
 // must be empty; its memory is used. Callers have a turn to catch up.
 func (h *Hub) behind(dst []*Frame, members []member, cursor, head domain.Position) ([]*Frame, domain.Position, error) {

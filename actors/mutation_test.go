@@ -31,7 +31,14 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"part_of_a_room_for_all_of_it":  {"segment.go", "upTo.After(last) {", "false {"},
 		"no_order_in_segments":          {"segment.go", "if sources > 1 {", "if false {"},
 		"rooms_of_the_closed":           {"connection.go", "if c.ending != \"\" { // nothing is owed", "if false { // nothing is owed"},
-		"catching_up_falls_asleep":      {"connection.go", "if len(given) == len(dst) { // it was", "if false { // it was"},
+		"catching_up_falls_asleep":      {"cursor.go", "if len(given) == len(dst) { // it was", "if false { // it was"},
+		"turns_that_wake_nobody":        {"cursor.go", "ask(turnToCatchUp, c.transport.Wake)", "ask(turnToCatchUp, func() {})"},
+		"turns_asked_for_twice":         {"cursor.go", "if !t.comes() && c.ending == \"\" {", "if c.ending == \"\" {"},
+		"turns_of_those_who_left":       {"connection.go", "c.members = nil\n\t\tc.giveBack()", "c.members = nil"},
+		"turns_held_over_an_idle_one":   {"connection.go", "if c.turn.Load() != nil { // there", "if false { // there"},
+		"turns_not_ended":               {"connection.go", "if c.turn.Load().has() {", "if false {"},
+		"turns_kept_while_stuck":        {"turns.go", "next.state.CompareAndSwap(turnOffered, turnOver)", ""},
+		"news_for_those_who_wait":       {"connection.go", "if !c.turn.Load().comes() {", "if true {"},
 		"lost_news":                     {"room.go", "\t\ta.room.told.Store(false)\n\t\tfor", "\t\tfor"},
 		"rights_from_now_not_from_then": {"membership.go", "join(name, c), since: at}", "join(name, c), since: c.hub.Head()}"},
 		"rights_that_never_end":         {"membership.go", "c.members = members\n", "c.members = append(members, c.members...)\n"},
@@ -134,6 +141,6 @@ func deliveryTests(t *testing.T, file, content string) (string, error) {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-short", "-timeout=10m", "-overlay", overlayFile,
-		"-run", "schedules|cursor|rooms|rights|role_that_ends|connection_sees|session|unread|stuck|empty_room|catching_up|who_leaves", ".").CombinedOutput()
+		"-run", "schedules|cursor|rooms|rights|role_that_ends|connection_sees|session|unread|stuck|empty_room|catching_up|who_leaves|turn", ".").CombinedOutput()
 	return string(out), err
 }

@@ -163,12 +163,12 @@ func (a *roomActor) Receive(msg any) {
 	case roomNews:
 		a.room.told.Store(false)
 		for _, c := range a.members {
-			c.transport.Wake()
+			c.news()
 		}
 	case roomJoin:
 		a.join(m.c)
 		// What came between the join and now found it absent.
-		m.c.transport.Wake()
+		m.c.news()
 	case roomLeave:
 		a.leave(m.c)
 	}
@@ -222,6 +222,6 @@ func (a *roomActor) leave(c *Connection) {
 func (a *roomActor) Panicked(any) {
 	a.room.told.Store(false)
 	for _, c := range a.members {
-		c.transport.Wake()
+		c.news()
 	}
 }

@@ -61,6 +61,7 @@ type schedule struct {
 	subs     []*subscriber
 	folded   domain.Position // by the read model of unread notifications
 	branches []string
+	turn     func() // ends a turn at the processors that somebody has; nil for none
 }
 
 func newSchedule(t *testing.T, seed uint64) *schedule {
@@ -81,6 +82,7 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 		c.TailFrames = 1 + s.r.IntN(20)
 		c.RecentFrames = 1 + s.r.IntN(60)
 		c.SegmentBytes = 1 + s.r.IntN(100_000)
+		c.Turns = 1 + s.r.IntN(2)
 		c.RoomIdle = time.Duration(1+s.r.IntN(100)) * time.Millisecond
 		c.Sessions = s.store
 		c.Verify = func(_ context.Context, token string) (domain.Identity, time.Time, error) {
@@ -147,8 +149,10 @@ func (s *schedule) step(sub *subscriber) error {
 		s.changeRights(sub)
 	case 7:
 		time.Sleep(time.Duration(s.r.IntN(50)) * time.Millisecond)
-	case 8, 9:
+	case 8:
 		synctest.Wait()
+	case 9:
+		return s.changeTurn()
 	case 10: // for two rooms of a manager
 		b := s.branch()
 		s.h.put(domain.StreamOfAlerts(b), domain.Fact{BranchID: b, Payload: domain.LowStockAlert{ProductID: "p1"}})
@@ -220,6 +224,18 @@ func (s *schedule) connect(sub *subscriber) error {
 	}
 	sub.connect(s.t, positions, lost, 1+s.r.IntN(2)*s.r.IntN(100_000))
 	return nil
+}
+
+// changeTurn has somebody who comes in take a turn, and keep it until time passes
+// or it is ended. Who catches up waits meanwhile.
+func (s *schedule) changeTurn() (err error) {
+	if s.turn != nil {
+		s.turn()
+		s.turn = nil
+		return nil
+	}
+	s.turn, err = s.h.hub.Turn(context.Background())
+	return err
 }
 
 func (s *schedule) changeRights(sub *subscriber) {
@@ -320,6 +336,9 @@ func (s *schedule) end() error {
 }
 
 func (s *schedule) close() {
+	if s.turn != nil {
+		s.turn()
+	}
 	for _, sub := range s.subs {
 		if sub.conn != nil {
 			sub.conn.leave()

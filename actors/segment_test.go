@@ -73,28 +73,20 @@ func Test_catching_up_gives_out_the_session_before_it_looks_far(t *testing.T) {
 			h.sell("b2")
 		}
 		synctest.Wait()
-		c := &client{hub: h.hub, wake: make(chan struct{}, 1)}
-		conn, _, err := h.hub.Connect(t.Context(), ConnectRequest{
-			Identity: staff("u1", "b1"), Namespace: domain.NamespaceAll, SID: "s1", Cursor: start, Transport: c,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		frames := conn.Next(nil, 1<<16)
+		c := h.pull(staff("u1", "b1"), domain.NamespaceAll, start)
+		frames := c.next()
 		if len(frames) != 1 || !strings.HasPrefix(string(frames[0]), "session ") {
 			t.Fatalf("the first Next gave out %q, want the session", frames)
 		}
-		if read := log.read.Load(); read > 2*spanCommits {
-			t.Errorf("the first Next read %d commits, want a step's", read)
+		if read := log.read.Load(); read > 0 {
+			t.Errorf("the first Next read %d commits, want it to wait for its turn first", read)
 		}
 		calls := 0
-		for conn.Cursor().Seq < h.log.Head().Seq {
-			select {
-			case <-c.wake:
-			default:
-				t.Fatalf("nobody wakes the transport at %v, want it woken until the head %v", conn.Cursor(), h.log.Head())
+		for c.conn.Cursor().Seq < h.log.Head().Seq {
+			if synctest.Wait(); !c.woken() {
+				t.Fatalf("nobody wakes the transport at %v, want it woken until the head %v", c.conn.Cursor(), h.log.Head())
 			}
-			if frames := conn.Next(nil, 1<<16); len(frames) > 0 {
+			if frames := c.next(); len(frames) > 0 {
 				t.Fatalf("got %q, want nothing", frames)
 			}
 			calls++
@@ -102,7 +94,6 @@ func Test_catching_up_gives_out_the_session_before_it_looks_far(t *testing.T) {
 		if calls < 5 {
 			t.Errorf("it came to the head in %d calls, want the transport to have its say in between", calls)
 		}
-		conn.Closed("transport close")
 		h.hub.Close()
 	})
 }

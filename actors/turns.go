@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -46,7 +47,9 @@ const (
 // been read from the network; and while live events are being delivered it
 // rests for twice as long as the turn took.
 type turns struct {
-	queues [turnKinds]chan chan struct{} // unbuffered: to be received from it is to have the turn
+	mu     sync.Mutex // guards queues
+	some   sync.Cond  // on mu: there is something in queues, or ctx has ended
+	queues [turnKinds][]*turn
 	// live is when an event was last delivered soon after it was fed, in
 	// nanoseconds of the clock.
 	live atomic.Int64
@@ -56,20 +59,67 @@ type turns struct {
 
 func newTurns(ctx context.Context, now func() time.Time) *turns {
 	t := &turns{now: now, ctx: ctx}
-	for kind := range t.queues {
-		t.queues[kind] = make(chan chan struct{})
-	}
+	t.some.L = &t.mu
+	context.AfterFunc(ctx, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.some.Broadcast()
+	})
 	return t
 }
 
-// turn is the right to use a processor for a moment. The zero value is none.
-type turn struct{ ended chan struct{} }
+// turn is the right to use a processor for a moment, or the wish for it. Nil is
+// none.
+type turn struct {
+	state atomic.Int32
+	offer func()        // says that it may begin; it must not block
+	ended chan struct{} // closed at its end, if it was offered
+}
 
-// end gives the turn back, at once if not before.
+// The states of a turn. Who asks for one may be at something else when its turn
+// comes, held up in a write to a socket that takes no more. So a turn is offered,
+// and whoever doesn't begin it while it is waited for has to ask for another.
+const (
+	turnWaits   int32 = iota // in its queue
+	turnOffered              // a place waits for it to begin and to end
+	turnBegun
+	turnOver // it has ended, or been given up
+)
+
+// ask asks for a turn. offer is called, by another goroutine, when it may begin.
+func (t *turns) ask(kind turnKind, offer func()) *turn {
+	asked := &turn{offer: offer, ended: make(chan struct{})}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.queues[kind] = append(t.queues[kind], asked)
+	t.some.Signal()
+	return asked
+}
+
+// begin begins a turn that is on offer, and reports whether it was.
+func (t *turn) begin() bool {
+	return t != nil && t.state.CompareAndSwap(turnOffered, turnBegun)
+}
+
+// comes reports whether a turn will be on offer, or is.
+func (t *turn) comes() bool {
+	if t == nil {
+		return false
+	}
+	state := t.state.Load()
+	return state == turnWaits || state == turnOffered
+}
+
+// has reports whether a turn has begun and not ended.
+func (t *turn) has() bool { return t != nil && t.state.Load() == turnBegun }
+
+// end gives a turn back, or up; at once if not before.
 func (t *turn) end() {
-	if t.ended != nil {
+	if t == nil {
+		return
+	}
+	if was := t.state.Swap(turnOver); was == turnOffered || was == turnBegun {
 		close(t.ended)
-		t.ended = nil
 	}
 }
 
@@ -78,15 +128,17 @@ func (t *turn) end() {
 var errNoTurn = errors.New("no turn")
 
 // take waits for a turn, until gone is closed.
-func (t *turns) take(gone <-chan struct{}, kind turnKind) (turn, error) {
-	ended := make(chan struct{})
+func (t *turns) take(gone <-chan struct{}, kind turnKind) (*turn, error) {
+	offered := make(chan struct{})
+	asked := t.ask(kind, func() { close(offered) })
 	select {
-	case t.queues[kind] <- ended:
-		return turn{ended}, nil
+	case <-offered:
+		return asked, nil
 	case <-gone:
 	case <-t.ctx.Done():
 	}
-	return turn{}, errNoTurn
+	asked.end()
+	return nil, errNoTurn
 }
 
 // delivered notes that a live event has been delivered.
@@ -103,15 +155,17 @@ func (t *turns) place() {
 	defer timer.Stop()
 	var owed, worked time.Duration // rest, and work since the thread yielded
 	for first := turnKind(0); ; first = (first + 1) % turnKinds {
-		ended, ok := t.next(first)
+		next, ok := t.next(first)
 		if !ok {
 			return
 		}
 		began := time.Now()
 		timer.Reset(turnLease)
+		next.offer()
 		select {
-		case <-ended:
+		case <-next.ended:
 		case <-timer.C:
+			next.state.CompareAndSwap(turnOffered, turnOver)
 		}
 		took := time.Since(began)
 		y.Yield()
@@ -137,19 +191,24 @@ func (t *turns) place() {
 	}
 }
 
-// next receives from the queue that is first now, from another if nobody waits
-// there.
-func (t *turns) next(first turnKind) (ended chan struct{}, ok bool) {
-	select {
-	case ended = <-t.queues[first]:
-		return ended, true
-	default:
+// next waits for somebody who wants a turn, and takes him from the queue that is
+// first now, or from another if nobody waits there. What he is offered is his.
+func (t *turns) next(first turnKind) (_ *turn, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.ctx.Err() == nil {
+		for i := range turnKinds {
+			queue := &t.queues[(first+i)%turnKinds]
+			for len(*queue) > 0 {
+				next := (*queue)[0]
+				(*queue)[0] = nil
+				*queue = (*queue)[1:]
+				if next.state.CompareAndSwap(turnWaits, turnOffered) { // else given up
+					return next, true
+				}
+			}
+		}
+		t.some.Wait()
 	}
-	select {
-	case ended = <-t.queues[turnToJoin]:
-	case ended = <-t.queues[turnToCatchUp]:
-	case <-t.ctx.Done():
-		return nil, false
-	}
-	return ended, true
+	return nil, false
 }
