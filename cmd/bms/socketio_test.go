@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -54,4 +55,24 @@ func TestSocketIO_a_since_that_is_no_position_keeps_nobody_out(t *testing.T) {
 			t.Errorf("auth %.30s: %+v, %v, want it unauthorized", auth, e, err)
 		}
 	}
+}
+
+// The slash is part of the path: who leaves it out is told, not sent on.
+func TestSocketIO_has_a_path_that_ends_with_a_slash(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for path, want := range map[string]int{
+		"/socket.io?EIO=4&transport=polling":  http.StatusNotFound,
+		"/socket.io/?EIO=4&transport=polling": http.StatusOK,
+	} {
+		answer, err := client.Get("http://" + n.addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, answer.Status, want)
+		}
+	}
+	client.CloseIdleConnections()
 }

@@ -142,6 +142,7 @@ func (s *sockets) verify(ctx context.Context, token string) (domain.Identity, ti
 // mount adds what is served to a mux.
 func (s *sockets) mount(mux *http.ServeMux) {
 	mux.Handle("/socket.io/", s.inTurn(s.server))
+	mux.Handle("/socket.io", s.server) // not found; the mux would redirect
 	for _, ns := range namespaces {
 		mux.Handle(ns, s.plain(ns))
 	}
