@@ -96,18 +96,28 @@ func (p *progress) setParked(n int) {
 }
 
 // resume is told what position is in the file. Normally that is known, but not
-// after a panic between its commit and advance. With nothing left to fold
-// there is nothing wrong any more.
-func (p *progress) resume(pos, head domain.Position) {
+// after a panic between its commit and advance.
+func (p *progress) resume(pos domain.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pos.After(p.pos) {
 		p.pos = pos
 		p.news()
 	}
-	if !head.After(p.pos) {
-		p.err = nil
-	}
+}
+
+// failing reports whether something went wrong and nothing was folded since.
+func (p *progress) failing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err != nil
+}
+
+// recovered is told that there is nothing wrong any more.
+func (p *progress) recovered() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = nil
 }
 
 // lost is told when the file is thrown away.
@@ -344,7 +354,7 @@ func (p *progress) status(s *Status, head domain.Position) {
 	switch {
 	case p.err != nil:
 		s.State, s.LastError = StateFailed, p.err.Error()
-	case !p.live && p.fresh:
+	case p.fresh && p.target.After(p.pos):
 		s.State = StateRebuilding
 	case p.parked > 0:
 		s.State = StateParked

@@ -346,7 +346,10 @@ func (r *runner) follow(ctx context.Context) (err error) {
 	if err := r.served.resume(ctx); err != nil {
 		return err
 	}
-	r.progress.resume(r.served.through, r.config.Log.Head())
+	r.progress.resume(r.served.through)
+	if err := r.mended(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := r.progress.watch(ctx, r.served.file)
 	defer cancel()
 	for {
@@ -376,6 +379,22 @@ func (r *runner) follow(ctx context.Context) (err error) {
 			}
 		}
 	}
+}
+
+// mended ends what went wrong before if there is nothing left to fold. That is
+// for the log to say, and not for its head: it may be that it can't be read.
+func (r *runner) mended(ctx context.Context) error {
+	if !r.progress.failing() {
+		return nil
+	}
+	more, err := r.config.Log.Read(ctx, r.served.through.Seq, 1)
+	if err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	if len(more) == 0 {
+		r.progress.recovered()
+	}
+	return nil
 }
 
 // fold folds a batch into the file that serves and tells who wants to know.
