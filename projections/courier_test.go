@@ -92,7 +92,7 @@ func (r *running) deliveredBut(log domain.Log, left int64) {
 		if r.entailed() == left && log.Head() == head {
 			return
 		}
-		next, cancel := context.WithTimeout(context.Background(), time.Minute)
+		next, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		_, err := log.Next(next, head.Seq, 1)
 		cancel()
 		if err != nil {

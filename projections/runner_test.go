@@ -26,7 +26,7 @@ func TestAnUnknownEventStopsOnlyWhoNeedsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, config(t.TempDir(), log))
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	stops := map[string]bool{Branches: true, Inventory: true, Transactions: true, Stats: true, Alerts: true, Users: false, Transfers: false, Notifications: false}
 	for name, want := range stops {

@@ -88,6 +88,27 @@ func (s *shop) decide(c domain.Command) (*domain.Commit, *domain.Rejection) {
 	return commit, nil
 }
 
+// forge appends an event that no command gives; the shop's states don't know of
+// it.
+func (s *shop) forge(commandType, branch string, p domain.Payload) *domain.Commit {
+	s.t.Helper()
+	s.n++
+	stream := domain.StreamNotifications
+	if branch != "" {
+		stream = domain.StreamOfBranch(branch)
+	}
+	c, err := domain.NewCommit(stream, s.log.Version(stream)+1,
+		domain.Command{ID: fmt.Sprintf("c%d", s.n), Type: commandType, BranchID: branch, Identity: boss, At: s.now},
+		domain.Decision{Events: []domain.Fact{{BranchID: branch, Payload: p}}})
+	if err != nil {
+		s.t.Fatalf("forge %s: %v", p.EventType(), err)
+	}
+	if err := s.log.Append(context.Background(), c); err != nil {
+		s.t.Fatalf("append %s: %v", p.EventType(), err)
+	}
+	return c
+}
+
 // must is do for a command that is right.
 func (s *shop) must(commandType, branch string, body any) *domain.Commit {
 	s.t.Helper()
@@ -307,7 +328,7 @@ func (r *running) close() {
 // wait waits until every projection is at p.
 func (r *running) wait(p domain.Position) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for _, name := range r.Names() {
 		if err := r.WaitFor(ctx, name, p); err != nil {
@@ -325,7 +346,7 @@ func (r *running) settle(log domain.Log) {
 		if open := r.pending(); open == 0 && log.Head() == head {
 			return
 		}
-		next, cancel := context.WithTimeout(context.Background(), time.Minute)
+		next, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		_, err := log.Next(next, head.Seq, 1)
 		cancel()
 		if err != nil {
