@@ -129,7 +129,7 @@ func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRou
 // adds by itself.
 func (a *api) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buffer) *domain.Rejection {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return domain.Reject(codeUnsupportedCoding, "send the body without Content-Encoding")
+		return domain.Invalid(domain.FieldError{Field: "Content-Encoding", Message: "is not taken: send the body as it is"})
 	}
 	if r.ContentLength > a.cfg.MaxBody {
 		// Else the server would read, and throw away, some of it first.

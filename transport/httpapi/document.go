@@ -176,13 +176,13 @@ func (d *document) addProblems(op *huma.Operation, route routeEntry) {
 	var statuses []int
 	switch {
 	case route.command != "":
-		statuses = []int{400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503}
+		statuses = []int{400, 401, 403, 404, 409, 413, 422, 429, 500, 503}
 	case route.tag == "queries":
 		statuses = []int{400, 401, 403, 404, 500, 503}
 	case route.method == http.MethodPost:
-		statuses = []int{400, 401, 403, 404, 409, 413, 415, 422, 500, 503}
+		statuses = []int{400, 401, 403, 404, 409, 413, 422, 500, 503}
 	case route.roles != "":
-		statuses = []int{400, 401, 403, 404, 413, 415, 422, 500, 503}
+		statuses = []int{400, 401, 403, 404, 413, 422, 500, 503}
 	case route.path == "/readyz":
 		statuses = []int{503}
 	}

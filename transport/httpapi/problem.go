@@ -19,7 +19,6 @@ const (
 	codeMethodNotAllowed  = "method_not_allowed"
 	codeBodyTooLarge      = "body_too_large"
 	codeHeaderTooLarge    = "header_too_large"
-	codeUnsupportedCoding = "unsupported_encoding"
 	codeUnknownConnection = "unknown_connection"
 	codeBadHandshake      = "bad_handshake"
 	codeForbiddenOrigin   = "forbidden_origin"
@@ -68,7 +67,6 @@ var problems = map[string]struct {
 	codeMethodNotAllowed:  {http.StatusMethodNotAllowed, "No such method here"},
 	codeBodyTooLarge:      {http.StatusRequestEntityTooLarge, "The body is too large"},
 	codeHeaderTooLarge:    {http.StatusRequestHeaderFieldsTooLarge, "The header is too large"},
-	codeUnsupportedCoding: {http.StatusUnsupportedMediaType, "The body's encoding is not taken"},
 	codeUnknownConnection: {http.StatusNotFound, "No such connection"},
 	codeBadHandshake:      {http.StatusBadRequest, "Not a WebSocket handshake"},
 	codeForbiddenOrigin:   {http.StatusForbidden, "Not for pages of this origin"},

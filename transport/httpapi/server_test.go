@@ -297,7 +297,7 @@ func Test_bodies_that_lie_or_never_end(t *testing.T) {
 		"slow_where_nothing_is": {405, codeMethodNotAllowed, func(c net.Conn) {
 			say(c, "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
 		}},
-		"gzip": {415, codeUnsupportedCoding, func(c net.Conn) {
+		"gzip": {400, domain.CodeValidation, func(c net.Conn) {
 			say(c, "%sContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n", start, zipped.Len())
 			_, _ = c.Write(zipped.Bytes())
 		}},
