@@ -28,7 +28,8 @@ type ConnectRequest struct {
 	Transport Transport
 }
 
-// Session is the data of the message session, the first on every connection.
+// Session is the data of the message session, the first on every connection. It
+// is immutable once it is there.
 type Session struct {
 	SID    string   `json:"sid"`
 	UserID string   `json:"userId"`
@@ -39,6 +40,15 @@ type Session struct {
 	// where it is in them.
 	Pos       domain.Position `json:"pos"`
 	Recovered bool            `json:"recovered"`
+}
+
+// JSON encodes the session.
+func (s *Session) JSON() json.RawMessage {
+	data, err := json.Marshal(s)
+	if err != nil { // strings, a position, a truth value
+		panic(err)
+	}
+	return data
 }
 
 // beginning is where in the log, and as whom, a connection begins.
@@ -96,28 +106,25 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (_ *Connection, rec
 	if replaced != nil {
 		replaced.end(EndReplaced)
 	}
-	if err := c.begin(ctx, r, b.recovered); err != nil {
-		return nil, false, err
-	}
+	c.begin(ctx, r, b.recovered)
 	began = true
 	return c, b.recovered, nil
 }
 
 // begin puts a new connection into its rooms, and makes what it says first.
-func (c *Connection) begin(ctx context.Context, r ConnectRequest, recovered bool) (err error) {
+func (c *Connection) begin(ctx context.Context, r ConnectRequest, recovered bool) {
 	c.judge()
 	rooms := c.roomNames(c.hub.cfg.Branches)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.greeting, err = json.Marshal(Session{
+	c.greeting = &Session{
 		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.cursor, Recovered: recovered,
-	})
-	if err != nil {
-		return fmt.Errorf("encode session: %w", err)
+	}
+	if c.unread != nil {
+		c.unread.session = c.greeting
 	}
 	c.expireLocked(r.ExpiresAt)
 	c.hub.cfg.Logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
-	return nil
 }
 
 // resume begins behind the client's cursor. It leaves recovered false where

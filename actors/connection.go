@@ -90,8 +90,8 @@ type Connection struct {
 	cursor   domain.Position
 	members  []member // replaced, never changed in place
 	chosen   choices
-	greeting json.RawMessage // the session message until it is given out
-	unread   *backlog        // until it is given out
+	greeting *Session // the session message until it is given out
+	unread   *backlog // until it is given out
 	messages []message
 	writing  *writing  // of sampled events given out last, until they are written; usually nil
 	ending   EndReason // set once; Next then gives out nothing more
@@ -224,7 +224,7 @@ func (c *Connection) preface(dst [][]byte, started int) (_ [][]byte, at view) {
 		return dst, at
 	}
 	if c.greeting != nil {
-		dst = append(dst, c.hub.cfg.Codecs[c.codec].Message("session", c.greeting, c.resumeLocked()))
+		dst = append(dst, c.hub.cfg.Codecs[c.codec].Session(c.greeting, c.resumeLocked()))
 		c.greeting = nil
 	}
 	if c.unread != nil {

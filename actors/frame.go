@@ -11,13 +11,20 @@ import (
 // shared by every connection of that protocol and namespace and never changed.
 // Implementations are safe for concurrent use.
 type Codec interface {
-	// Event encodes an event of the log, complete with its position. cursor
-	// is where the client is to go on when this is the last it got: the
-	// event's own position, but for the last of the unread notifications. A
-	// protocol that keeps its clients' cursors must carry it.
-	Event(e *domain.Event, cursor domain.Position) []byte
-	// Message encodes what is not in the log (session, stats), likewise with
-	// the position where the client is to go on.
+	// Event encodes an event of the log, complete with its position: where the
+	// client goes on when this is the last it got.
+	Event(e *domain.Event) []byte
+	// LastUnread encodes the event that is the last of the unread
+	// notifications. From it on the client is to go on at s.Pos, and not at
+	// the event's position: a protocol whose events can't say so has the
+	// session message follow in the same bytes once more.
+	LastUnread(e *domain.Event, s *Session) []byte
+	// Session encodes the session message, with the position where the client
+	// is to go on: s.Pos, or before its unread notifications. A protocol that
+	// keeps its clients' cursors must carry it.
+	Session(s *Session, cursor domain.Position) []byte
+	// Message encodes what else is not in the log (stats), likewise with the
+	// position where the client is to go on.
 	Message(name string, data json.RawMessage, cursor domain.Position) []byte
 }
 
@@ -43,7 +50,7 @@ func (f *Frame) encoded(h *Hub, codec int) []byte {
 	if b := f.wire[codec].Load(); b != nil {
 		return *b
 	}
-	b := h.cfg.Codecs[codec].Event(f.event, f.pos())
+	b := h.cfg.Codecs[codec].Event(f.event)
 	if !f.wire[codec].CompareAndSwap(nil, &b) {
 		return *f.wire[codec].Load()
 	}

@@ -21,16 +21,30 @@ import (
 // and a message as its name: what the tests compare.
 type textCodec struct{}
 
-func (textCodec) Event(e *domain.Event, cursor domain.Position) []byte {
-	if cursor != e.Pos {
-		return []byte(e.Pos.String() + ">" + cursor.String())
-	}
-	return []byte(e.Pos.String())
+func (textCodec) Event(e *domain.Event) []byte { return []byte(e.Pos.String()) }
+
+func (textCodec) LastUnread(e *domain.Event, s *Session) []byte {
+	return []byte(e.Pos.String() + ">" + s.Pos.String())
+}
+
+func (c textCodec) Session(s *Session, cursor domain.Position) []byte {
+	return c.Message("session", s.JSON(), cursor)
 }
 
 func (textCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
 	return []byte(name + " " + cursor.String() + " " + string(data))
 }
+
+// plainTextCodec is one whose events carry no other cursor than their own
+// position: a session follows the last unread notification.
+type plainTextCodec struct{ textCodec }
+
+func (c plainTextCodec) LastUnread(e *domain.Event, s *Session) []byte {
+	return append(append(c.Event(e), '\n'), c.Session(s, s.Pos)...)
+}
+
+// plainText is its index in the house's hub.
+const plainText = 1
 
 // client is a transport whose flusher is a goroutine: it pulls when woken,
 // unless the client is stuck.
@@ -88,12 +102,14 @@ func (c *client) pull() bool {
 	frames := c.conn.Next(nil, size)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, f := range frames {
-		c.frames = append(c.frames, string(f))
-		if strings.Contains(string(f), " ") {
-			c.messages = append(c.messages, string(f))
-		} else {
-			c.got = append(c.got, string(f[:domain.PositionLen]))
+	for _, several := range frames {
+		for f := range strings.SplitSeq(string(several), "\n") {
+			c.frames = append(c.frames, f)
+			if strings.Contains(f, " ") {
+				c.messages = append(c.messages, f)
+			} else {
+				c.got = append(c.got, f[:domain.PositionLen])
+			}
 		}
 	}
 	return len(frames) > 0
@@ -158,8 +174,9 @@ type house struct {
 	log *eventlogtest.Memory
 	hub *Hub
 	sid int
-	// namespace that clients connect to; empty means /ws
+	// namespace that clients connect to, empty means /ws, and their codec
 	namespace string
+	codec     int
 }
 
 func newHouse(t *testing.T, change func(*HubConfig)) *house {
@@ -179,7 +196,7 @@ func (h *house) start(change func(*HubConfig)) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	cfg := HubConfig{System: system, Log: h.log, Codecs: []Codec{textCodec{}}, Logger: logger}
+	cfg := HubConfig{System: system, Log: h.log, Codecs: []Codec{textCodec{}, plainTextCodec{}}, Logger: logger}
 	if change != nil {
 		change(&cfg)
 	}
@@ -210,7 +227,7 @@ func (h *house) connectAs(sid string, id domain.Identity, cursor string, size in
 	h.t.Helper()
 	c := &client{hub: h.hub, size: size, wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	conn, recovered, err := h.hub.Connect(context.Background(), ConnectRequest{
-		Identity: id, Namespace: cmp.Or(h.namespace, domain.NamespaceAll), SID: sid, NewSID: h.newSID, Cursor: cursor, KeepRooms: true, Transport: c,
+		Identity: id, Namespace: cmp.Or(h.namespace, domain.NamespaceAll), SID: sid, NewSID: h.newSID, Cursor: cursor, KeepRooms: true, Codec: h.codec, Transport: c,
 	})
 	if err != nil {
 		h.t.Fatalf("connect %s: %v", id.UserID, err)

@@ -52,14 +52,15 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"leaving_after_the_end":         {"inbound.go", "over := c.ending != \"\"", "over := false"},
 		"tokens_that_reach_forward":     {"inbound.go", "c.judgeLocked(c.cursor)", "c.judgeLocked(c.hub.cfg.Log.Head())"},
 		"cursor_ahead_of_the_unread":    {"connection.go", "\t\treturn c.unread.at\n", "\t\treturn c.cursor\n"},
-		"no_end_of_the_unread":          {"unread.go", "cursor = u.upTo", "cursor = e.Pos"},
-		"unread_lost_in_between":        {"unread.go", "u.at = last.Pos", "u.at = u.upTo"},
+		"no_end_of_the_unread":          {"unread.go", "codec.LastUnread(e, u.session)", "codec.Event(e)"},
+		"an_end_on_each_page_of_unread": {"unread.go", "if len(u.events) == 1 && u.more {", "if false {"},
+		"unread_lost_in_between":        {"unread.go", "c.unread.at = upTo;", "c.unread.at = c.unread.upTo;"},
 		"rights_that_came_back":         {"connect.go", "s.barred = s.barred || s.then != nil && judge() != nil", ""},
 		"rooms_of_an_earlier_life":      {"connect.go", "\tb.sid = r.NewSID()\n\treturn b, nil\n", "\tif b.sid = r.SID; b.sid == \"\" {\n\t\tb.sid = r.NewSID()\n\t}\n\treturn b, nil\n"},
 		"windows_into_the_past":         {"membership.go", "&& c.mayStillSeeLocked(f.event)", ""},
 		"windows_that_never_close":      {"connection.go", "if c.now != nil && !c.nowAt.After(e.Pos) {", "if false {"},
 		"rooms_cleaned_up_while_used":   {"room.go", "m.members > 0 || ", ""},
-		"old_notifications_twice":       {"unread.go", "events[len(events)-1].Pos.After(b.upTo)", "false"},
+		"old_notifications_twice":       {"unread.go", "page[len(page)-1].Pos.After(b.upTo)", "false"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

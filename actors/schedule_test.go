@@ -104,6 +104,8 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 		case 2:
 			sub.namespace = domain.NamespacePOS
 			sub.id.Branches = []string{"b1"}
+		default:
+			sub.codec = plainText
 		}
 		s.subs = append(s.subs, sub)
 	}

@@ -15,9 +15,10 @@ const unreadPage = 100
 // time. While it lasts, the client is to go on where it has got to in it. The
 // connection's flusher alone uses it, but for at.
 type backlog struct {
-	events []*domain.Event
-	more   bool // beyond events
-	upTo   domain.Position
+	events  []*domain.Event
+	more    bool // there may be, beyond events
+	upTo    domain.Position
+	session *Session // of the connection, where the log goes on
 	// at is behind the last one given out, before the first one at the
 	// beginning; guarded by Connection.mu.
 	at domain.Position
@@ -29,7 +30,7 @@ func (h *Hub) unread(ctx context.Context, userID string, upTo domain.Position) (
 	if h.cfg.Unread == nil {
 		return nil, nil
 	}
-	events, err := h.cfg.Unread(ctx, userID, domain.Position{}, unreadPage+1)
+	events, err := h.cfg.Unread(ctx, userID, domain.Position{}, unreadPage)
 	if err != nil {
 		return nil, fmt.Errorf("read unread notifications of %s: %w", userID, err)
 	}
@@ -52,55 +53,60 @@ func before(p domain.Position) domain.Position {
 	return p
 }
 
-// take makes events, a page and one more if there are as many, what is to be
-// given out next. What came after the backlog's end comes from the log.
-func (b *backlog) take(events []*domain.Event) {
-	for len(events) > 0 && events[len(events)-1].Pos.After(b.upTo) {
-		events = events[:len(events)-1]
+// take adds a page of events. What came after the backlog's end comes from the
+// log.
+func (b *backlog) take(page []*domain.Event) {
+	b.more = len(page) == unreadPage
+	for len(page) > 0 && page[len(page)-1].Pos.After(b.upTo) {
+		page, b.more = page[:len(page)-1], false
 	}
-	b.more = len(events) > unreadPage
-	b.events = events[:min(len(events), unreadPage)]
+	b.events = append(b.events, page...)
 }
 
 // giveUnread appends frames of the backlog, about size bytes, and reads its next
-// page where one is wanted. The last one carries the connection's own cursor.
+// page where one is wanted. The last one says where the log goes on.
 func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
-	u := c.unread
+	u, codec := c.unread, c.hub.cfg.Codecs[c.codec]
 	given, bytes := 0, 0
-	for given < len(u.events) && size > 0 {
-		e := u.events[given]
-		given++
-		cursor := e.Pos
-		if given == len(u.events) && !u.more {
-			cursor = u.upTo
+	var last *domain.Event
+	var err error
+	for len(u.events) > 0 && size > 0 {
+		e := u.events[0]
+		if len(u.events) == 1 && u.more { // whether this is the last one is not known yet
+			var page []*domain.Event
+			if page, err = c.hub.cfg.Unread(c.hub.ctx, c.userID, e.Pos, unreadPage); err != nil {
+				break
+			}
+			u.take(page)
 		}
-		b := c.hub.cfg.Codecs[c.codec].Event(e, cursor)
+		var b []byte
+		if u.events = u.events[1:]; len(u.events) > 0 {
+			b = codec.Event(e)
+		} else {
+			b = codec.LastUnread(e, u.session)
+		}
 		dst = append(dst, b)
 		size -= len(b)
-		bytes += len(b)
+		given, bytes, last = given+1, bytes+len(b), e
 	}
 	if given > 0 {
-		last := u.events[given-1]
 		c.hub.delivered(given, bytes, last, nil, nil)
-		u.events = u.events[given:]
-		c.mu.Lock()
-		u.at = last.Pos
-		c.mu.Unlock()
+		c.unreadGiven(last.Pos)
 	}
-	if len(u.events) == 0 && u.more {
-		events, err := c.hub.cfg.Unread(c.hub.ctx, c.userID, u.at, unreadPage+1)
-		if err != nil {
-			c.hub.cfg.Logger.Error("connection can't read its unread notifications", "sid", c.sid, "error", err)
-			c.end(EndLogUnavailable)
-			return dst, 0
-		}
-		u.take(events)
+	if err != nil {
+		c.hub.cfg.Logger.Error("connection can't read its unread notifications", "sid", c.sid, "error", err)
+		c.end(EndLogUnavailable)
+		return dst, 0
 	}
-	if len(u.events) > 0 {
-		return dst, size
-	}
-	c.mu.Lock()
-	c.unread = nil
-	c.mu.Unlock()
 	return dst, size
+}
+
+// unreadGiven notes how far the backlog has been given out, and whether that was
+// all of it.
+func (c *Connection) unreadGiven(upTo domain.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unread.at = upTo; len(c.unread.events) == 0 {
+		c.unread = nil
+	}
 }

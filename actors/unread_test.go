@@ -85,6 +85,39 @@ func Test_unread_notifications_come_between_the_session_and_the_log(t *testing.T
 	}
 }
 
+// What was acknowledged while the page before it was being read may have been
+// the last: the one before it says where the log goes on.
+func Test_unread_notifications_that_are_acknowledged_meanwhile_leave_nobody_in_the_past(t *testing.T) {
+	for _, codec := range []int{0, plainText} {
+		synctest.Test(t, func(t *testing.T) {
+			var h *house
+			h = newHouse(t, func(c *HubConfig) {
+				c.Unread = func(ctx context.Context, user string, after domain.Position, limit int) ([]*domain.Event, error) {
+					if after.Seq > 0 {
+						return nil, nil
+					}
+					return h.unreadUpTo(&domain.Position{})(ctx, user, after, limit)
+				}
+			})
+			h.codec = codec
+			var want []string
+			for range unreadPage {
+				want = append(want, h.notify("u1"))
+			}
+			h.notify("u1")
+			h.sell("b1")
+			head := h.log.Head().String()
+			c, _ := h.connect(staff("u1", "b1"), "")
+			synctest.Wait()
+			wantEvents(t, "u1", c.leave(), want)
+			if got := c.cursor(); got != head {
+				t.Fatalf("codec %d: left at %s, want %s", codec, got, head)
+			}
+			h.hub.Close()
+		})
+	}
+}
+
 // A client may be cut anywhere, and go on after what it has got to.
 func Test_unread_notifications_survive_a_cut_at_any_frame(t *testing.T) {
 	const count = unreadPage // whose second page is empty

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -144,6 +145,53 @@ func TestInbox_keeps_notifications_for_a_user_who_is_offline(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The cursor of a plain client is the pos of what came last, a session's that in
+// its data: when unread notifications have brought it into the past, the session
+// that follows them brings it back (invariant 4).
+func TestInbox_leaves_no_plain_client_in_the_past(t *testing.T) {
+	n, o := startNode(t, t.TempDir(), "--connect-rate", "1000/1m"), newOffice(t)
+	o.do(n, "POST", "/api/branches", `{"branchId":"b1","name":"Shop"}`, nil)
+	n.commit(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "s1", Name: "Tea", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1000))})
+	token := signed("ann", domain.RoleStaff, "b1")
+	n.sell(t, "b1")
+	envelope, unread := o.notify(n, "notifications:ann", "hello")
+	for range 3 {
+		n.sell(t, "b1")
+	}
+	head := n.app.log.Head().String()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	conn, err := n.dialPlain(ctx, "/ws?token="+token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := &testSocket{t: t, conn: conn, protocol: telemetry.ProtocolWebSocket}
+	first, second, third := raw.raw(), raw.raw(), raw.raw()
+	_ = conn.CloseNow()
+	before, data := `,"pos":"`, strings.TrimSuffix(third, "}")
+	if second != envelope || !strings.HasPrefix(third, `{"type":"session","data":{`) || !strings.HasSuffix(third, `"recovered":false}}`) || !strings.HasPrefix(first, data+before) {
+		t.Errorf("got %s\n%s\n%s\nwant the session with a pos before %s, the notification, the session without", first, second, third, unread)
+	}
+
+	c := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, token, "")
+	if c.at >= unread {
+		t.Errorf("the session is at %s, want it before %s", c.at, unread)
+	}
+	c.want(unread)
+	if cut := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, token, c.at); !cut.session.Recovered || cut.session.Pos != unread {
+		t.Errorf("cut off behind the notification: session %+v, want it to go on at %s", cut.session, unread)
+	}
+	if got := c.seen(""); len(got) != 0 || c.at != head {
+		t.Errorf("then came %v and it is at %s, want nothing and the end of the log, %s", got, c.at, head)
+	}
+	_ = c.conn.CloseNow()
+	back := n.connect(t, telemetry.ProtocolWebSocket, domain.NamespaceAll, token, c.at)
+	if got := back.seen(""); !back.session.Recovered || len(got) != 0 {
+		t.Errorf("back with that cursor: recovered %t, %v, want true and nothing", back.session.Recovered, got)
+	}
+	back.want(n.sell(t, "b1"))
 }
 
 // An acknowledgement of what is not there is refused, one of what is

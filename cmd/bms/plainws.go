@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -114,20 +113,34 @@ func (r plainReceiver) Op(name string, args []json.RawMessage, ack func(any)) {
 func (r plainReceiver) Closed(reason string) { r.client.closed(reason) }
 
 // plainEncoder encodes for plain WebSockets: an event is its envelope, a
-// message {"type":name,"data":data,"pos":cursor}. The session has a pos beside
-// the one in its data only where the client is not there yet: before the unread
-// notifications that come next. Of their last the client keeps the event's own.
+// message {"type":name,"data":data,"pos":cursor}. The session's cursor is the
+// pos in its data: one beside that tells a client apart that is not there yet,
+// since its unread notifications come next. They leave it at the last one's own
+// position, and so the session comes again behind them.
 type plainEncoder struct{}
 
-func (plainEncoder) Event(e *domain.Event, _ domain.Position) []byte {
+func (plainEncoder) Event(e *domain.Event) []byte {
 	return wsframe.Text(e.AppendEnvelope(make([]byte, 0, 256+len(e.Data))))
 }
 
-func (plainEncoder) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
-	b := strconv.AppendQuote(append(make([]byte, 0, 64+len(data)), `{"type":`...), name)
-	b = append(append(b, `,"data":`...), data...)
-	if at := cursor.String(); name != "session" || !bytes.Contains(data, []byte(at)) {
-		b = append(append(append(b, `,"pos":"`...), at...), '"')
+func (p plainEncoder) LastUnread(e *domain.Event, s *actors.Session) []byte {
+	return append(p.Event(e), p.Session(s, s.Pos)...)
+}
+
+func (p plainEncoder) Session(s *actors.Session, cursor domain.Position) []byte {
+	if cursor == s.Pos {
+		return wsframe.Text(append(beginMessage("session", s.JSON()), '}'))
 	}
-	return wsframe.Text(append(b, '}'))
+	return p.Message("session", s.JSON(), cursor)
+}
+
+func (plainEncoder) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
+	b := append(beginMessage(name, data), `,"pos":"`...)
+	return wsframe.Text(append(cursor.AppendTo(b), `"}`...))
+}
+
+// beginMessage makes a message but for its end.
+func beginMessage(name string, data json.RawMessage) []byte {
+	b := strconv.AppendQuote(append(make([]byte, 0, 64+len(data)), `{"type":`...), name)
+	return append(append(b, `,"data":`...), data...)
 }

@@ -67,6 +67,7 @@ type testSocket struct {
 	events    []testEvent // that came before an answer
 	session   testSession
 	cursor    string // that the session came with
+	at        string // where a plain client goes on, kept as the README does
 }
 
 type testSession struct {
@@ -302,12 +303,32 @@ func (s *testSocket) read() (e testEvent, id int, err error) {
 				err := json.Unmarshal(message, &ack)
 				return testEvent{Data: ack.Data}, ack.ID, err
 			}
-			return e, 0, json.Unmarshal(message, &e)
+			err := json.Unmarshal(message, &e)
+			if err == nil && s.keep(e) {
+				e = testEvent{}
+				continue
+			}
+			return e, 0, err
 		}
 		if done, e, id, err := s.packet(ctx, string(message)); done || err != nil {
 			return e, id, err
 		}
 	}
+}
+
+// keep keeps the cursor of a plain client. It reports whether the frame was that
+// and nothing else: the session, come again.
+func (s *testSocket) keep(e testEvent) (only bool) {
+	only = e.Type == "session" && s.at != ""
+	if e.Type == "session" && e.Pos == "" {
+		var session testSession
+		if err := json.Unmarshal(e.Data, &session); err != nil {
+			s.t.Errorf("session %s: %v", e.Data, err)
+		}
+		e.Pos = session.Pos
+	}
+	s.at = e.Pos
+	return only
 }
 
 // packet reads a Socket.IO packet; done is false for one that is of no

@@ -158,13 +158,23 @@ func (r socketioReceiver) Closed(reason socketio.Reason) { r.client.closed(strin
 // whatever string comes last for one.
 type socketioCodec struct{ namespace string }
 
-func (c socketioCodec) Event(e *domain.Event, cursor domain.Position) []byte {
-	envelope := e.AppendEnvelope(make([]byte, 0, 256+len(e.Data)))
-	return socketio.AppendEvent(nil, c.namespace, e.Type, envelope, quoted(cursor))
+func (c socketioCodec) Event(e *domain.Event) []byte { return c.event(e, e.Pos) }
+
+func (c socketioCodec) LastUnread(e *domain.Event, s *actors.Session) []byte {
+	return c.event(e, s.Pos)
+}
+
+func (c socketioCodec) Session(s *actors.Session, cursor domain.Position) []byte {
+	return c.Message("session", s.JSON(), cursor)
 }
 
 func (c socketioCodec) Message(name string, data json.RawMessage, cursor domain.Position) []byte {
 	return socketio.AppendEvent(nil, c.namespace, name, data, quoted(cursor))
+}
+
+func (c socketioCodec) event(e *domain.Event, cursor domain.Position) []byte {
+	envelope := e.AppendEnvelope(make([]byte, 0, 256+len(e.Data)))
+	return socketio.AppendEvent(nil, c.namespace, e.Type, envelope, quoted(cursor))
 }
 
 func quoted(p domain.Position) json.RawMessage {

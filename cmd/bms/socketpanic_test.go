@@ -37,7 +37,7 @@ func TestClient_whose_request_panics_is_told_and_ends_alone(t *testing.T) {
 			if a := c.ask(op, broken.args); a.OK || a.Error.Code != "internal" {
 				t.Errorf("%s: answered %+v, want internal", op, a)
 			}
-			c.end()
+			_, _ = c.end()
 			mend()
 			other.want(n.sell(t, "b1"))
 		}
