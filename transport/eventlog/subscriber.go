@@ -279,8 +279,14 @@ func (b *subscription) offer(ctx context.Context, m *message.Message) (acked boo
 	case <-m.Nacked():
 		return false, nil
 	case <-ctx.Done():
-		return false, ctx.Err()
+		err = ctx.Err()
 	case <-b.log.stop:
-		return false, errClosed
+		err = errClosed
+	}
+	select {
+	case <-m.Acked(): // before the end
+		return true, nil
+	default:
+		return false, err
 	}
 }

@@ -194,6 +194,29 @@ func TestSubscriber_a_group_continues_after_reopen(t *testing.T) {
 	}
 }
 
+// What was acknowledged before Close is not given again, also if nobody had the
+// time to look at it.
+func TestSubscriber_an_acknowledgement_just_before_close_counts(t *testing.T) {
+	const messages = 50
+	l := open(t, Config{Dir: t.TempDir()})
+	for i := range messages {
+		if err := NewPublisher(l).Publish("a", message.NewMessage(fmt.Sprint("m", i), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range messages {
+		s := NewSubscriber(l, SubscriberConfig{Group: "g"})
+		m := receive(t, subscribe(t, s, "a"))
+		if want := fmt.Sprint("m", i); m.UUID != want {
+			t.Fatalf("got %q, want %q", m.UUID, want)
+		}
+		m.Ack()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSubscriber_one_of_a_group_at_a_time(t *testing.T) {
 	l := open(t, Config{Dir: t.TempDir()})
 	first, second := NewSubscriber(l, SubscriberConfig{Group: "g"}), NewSubscriber(l, SubscriberConfig{Group: "g"})
