@@ -180,15 +180,16 @@ func (c *Connection) Next(dst [][]byte, size int) [][]byte {
 		if w == nil {
 			w = scratch.Get().(*[]*Frame)
 		}
+		var upTo domain.Position
 		var ok bool
-		if *w, ok = mergeTails((*w)[:0], at.members, at.cursor, at.head); !ok {
+		if *w, upTo, ok = mergeTails((*w)[:0], at.members, at.cursor, at.head); !ok {
 			return c.catchUp(dst, size, w, at)
 		}
 		if c.turn.Load() != nil { // there is no need of it any more
 			c.giveBack()
 			continue // with what came while nothing woke the transport
 		}
-		dst, size = c.emit(dst, size, *w, at.head)
+		dst, size = c.emit(dst, size, *w, upTo)
 		c.mu.Lock()
 		again := c.cursor.Seq < at.head.Seq
 		c.mu.Unlock()

@@ -6,9 +6,9 @@ import (
 	"bms/domain"
 )
 
-// recentChunk is how many frames of a source a connection that has fallen
-// behind its rooms' tails looks at in one go.
-const recentChunk = 256
+// chunk is how many frames of a source a connection looks at in one go: about
+// what a write takes.
+const chunk = 256
 
 // A connection takes what lies between its cursor and the head from the nearest
 // place that reaches back to the cursor:
@@ -64,8 +64,8 @@ func (c *Connection) giveBack() { c.turn.Swap(nil).end() }
 // behind gathers from recent or segments, some hundreds of frames at most. dst
 // must be empty; its memory is used. Callers have a turn to catch up.
 func (h *Hub) behind(dst []*Frame, members []member, cursor, head domain.Position) ([]*Frame, domain.Position, error) {
-	if dst, ok := h.recent.after(dst, cursor, head, recentChunk); ok {
-		if len(dst) == recentChunk {
+	if dst, ok := h.recent.after(dst, cursor, head, chunk); ok {
+		if len(dst) == chunk {
 			return dst, dst[len(dst)-1].pos(), nil
 		}
 		return dst, head, nil
@@ -73,23 +73,40 @@ func (h *Hub) behind(dst []*Frame, members []member, cursor, head domain.Positio
 	return h.segments.after(h.ctx, dst, members, cursor, head)
 }
 
-// mergeTails gathers from the rooms' tails. dst must be empty. ok is false, and what it returns empty,
-// when one of them doesn't reach back far enough.
-func mergeTails(dst []*Frame, members []member, cursor, head domain.Position) (_ []*Frame, ok bool) {
+// mergeTails gathers from the rooms' tails, some hundreds of frames at most. dst
+// must be empty; its memory is used. ok is false, and what it returns empty, when
+// one of them doesn't reach back far enough.
+func mergeTails(dst []*Frame, members []member, cursor, head domain.Position) (_ []*Frame, upTo domain.Position, ok bool) {
 	sources := 0
+	upTo = head
 	for i := range members {
 		m := &members[i]
-		at := m.from(cursor)
 		before := len(dst)
-		if dst, ok = m.room.tail.after(dst, at, head, m.room.tail.limit); !ok {
-			return dst[:0], false
+		if dst, ok = m.room.tail.after(dst, m.from(cursor), head, chunk); !ok {
+			clear(dst)
+			return dst[:0], cursor, false
 		}
-		if len(dst) > before {
-			sources++
+		if len(dst) == before {
+			continue
+		}
+		sources++
+		if last := dst[len(dst)-1].pos(); len(dst)-before == chunk && upTo.After(last) { // there may be more
+			upTo = last
 		}
 	}
+	return merged(dst, sources, upTo), upTo, true
+}
+
+// merged puts frames of some sources, each in order, into one order, and drops
+// those after upTo.
+func merged(frames []*Frame, sources int, upTo domain.Position) []*Frame {
 	if sources > 1 {
-		slices.SortFunc(dst, func(a, b *Frame) int { return a.pos().Compare(b.pos()) })
+		slices.SortFunc(frames, func(a, b *Frame) int { return a.pos().Compare(b.pos()) })
 	}
-	return dst, true
+	end := len(frames)
+	for end > 0 && frames[end-1].pos().After(upTo) {
+		end--
+	}
+	clear(frames[end:])
+	return frames[:end]
 }

@@ -79,6 +79,7 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 	touched := h.touched[:0]
 	var frames []*Frame
 	events := 0
+	h.batch++
 	batch := &origin{fed: h.cfg.Now()}
 	clear(h.traced)
 	h.traced = h.traced[:0]
@@ -89,13 +90,13 @@ func (h *Hub) fill(commits []*domain.Commit) []*room {
 		}
 		frames = h.framesOf(frames[:0], c, o)
 		for _, f := range frames {
-			h.recent.add(f)
+			h.recent.add(f, h.batch)
 			for _, name := range f.rooms {
 				r := h.rooms.byName[name]
 				if r == nil {
 					continue
 				}
-				r.tail.add(f)
+				r.tail.add(f, h.batch)
 				rooms++
 				if !containsRoom(touched, r) {
 					touched = append(touched, r)

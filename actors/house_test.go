@@ -244,6 +244,23 @@ func (h *house) sell(branch string) string {
 	return h.put(domain.StreamOfBranch(branch), domain.Fact{BranchID: branch, Payload: domain.InventoryUpdated{ProductID: "p1", Delta: -1, Reason: "sale"}})
 }
 
+// count appends a commit of so many events of a branch, and returns their
+// positions.
+func (h *house) count(branch string, events int) (positions []string) {
+	h.t.Helper()
+	lines := make([]domain.Fact, events)
+	for i := range lines {
+		lines[i] = domain.Fact{BranchID: branch, Payload: domain.InventoryUpdated{ProductID: "p1", Delta: -1, Reason: "count"}}
+	}
+	h.put(domain.StreamOfBranch(branch), lines...)
+	last := h.log.Head()
+	for i := range lines {
+		last.Index = uint32(i)
+		positions = append(positions, last.String())
+	}
+	return positions
+}
+
 func (h *house) setUser(p domain.UserUpdated) string {
 	h.t.Helper()
 	return h.put(domain.StreamOfUser(p.UserID), domain.Fact{Payload: p})

@@ -27,7 +27,8 @@ type Hub struct {
 	recent   *tail
 	segments *segments
 	turns    *turns
-	touched  []*room    // the feed's own, kept for reuse
+	batch    uint64     // the number of the feed's last batch; the feed's own
+	touched  []*room    // likewise, kept for reuse
 	traced   []fedTrace // likewise
 
 	ctx    context.Context // ends with Close

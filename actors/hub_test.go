@@ -70,13 +70,14 @@ func Test_a_cursor_inside_a_commit_goes_on_inside_it(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *HubConfig) { c.TailFrames, c.RecentFrames = 2, 2 })
 		fact := domain.Fact{BranchID: "b1", Payload: domain.InventoryUpdated{ProductID: "p1", Delta: 1}}
-		for range 3 {
+		for range 5 {
 			h.put(domain.StreamOfBranch("b1"), fact, fact, fact, fact)
+			synctest.Wait() // each is a batch of its own
 		}
 		c, _ := h.connect(staff("u1", "b1"), domain.Position{Epoch: h.log.Head().Epoch, Seq: 2, Index: 1}.String())
 		synctest.Wait()
 		got := c.leave()
-		if want := 2 + 4; len(got) != want {
+		if want := 2 + 4*3; len(got) != want {
 			t.Fatalf("got %d events %v, want %d", len(got), got, want)
 		}
 		h.hub.Close()

@@ -25,11 +25,12 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"doubles_across_rooms":          {"connection.go", "if !f.pos().After(c.cursor) {", "if false {"},
 		"no_order_across_rooms":         {"cursor.go", "if sources > 1 {", "if false {"},
 		"tails_asked_beyond_their_end":  {"tail.go", "if t.from.After(cursor) {", "if false {"},
-		"tails_that_forget_silently":    {"tail.go", "t.from = t.ring[t.next].pos()", "_ = t.from"},
-		"part_of_recent_for_all_of_it":  {"cursor.go", "if len(dst) == recentChunk {", "if false {"},
+		"tails_that_forget_silently":    {"tail.go", "t.from = t.frames[oldest-1].pos()", ""},
+		"batches_cut_in_tails":          {"tail.go", "t.batches[n-1].number != number {", "t.batches[n-1].number <= number {"},
+		"part_of_recent_for_all_of_it":  {"cursor.go", "if len(dst) == chunk {", "if false {"},
+		"part_of_a_tail_for_all_of_it":  {"cursor.go", "len(dst)-before == chunk && upTo.After(last) {", "false {"},
 		"stretches_of_concern_passed":   {"segment.go", "if st.concerns(members) {", "if st.concerns(members[:1]) {"},
 		"part_of_a_room_for_all_of_it":  {"segment.go", "upTo.After(last) {", "false {"},
-		"no_order_in_segments":          {"segment.go", "if sources > 1 {", "if false {"},
 		"rooms_of_the_closed":           {"connection.go", "if c.ending != \"\" { // nothing is owed", "if false { // nothing is owed"},
 		"catching_up_falls_asleep":      {"cursor.go", "if len(given) == len(dst) { // it was", "if false { // it was"},
 		"turns_that_wake_nobody":        {"cursor.go", "ask(turnToCatchUp, c.transport.Wake)", "ask(turnToCatchUp, func() {})"},
@@ -142,6 +143,6 @@ func deliveryTests(t *testing.T, file, content string) (string, error) {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-short", "-timeout=10m", "-overlay", overlayFile,
-		"-run", "schedules|cursor|rooms|rights|role_that_ends|connection_sees|session|unread|stuck|empty_room|catching_up|who_leaves|turn", ".").CombinedOutput()
+		"-run", "schedules|cursor|rooms|rights|role_that_ends|connection_sees|session|unread|stuck|empty_room|catching_up|who_leaves|turn|tail|large_commit", ".").CombinedOutput()
 	return string(out), err
 }

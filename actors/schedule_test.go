@@ -173,6 +173,8 @@ func (s *schedule) step(sub *subscriber) error {
 		}
 	case 16:
 		s.h.hub.Broadcast(sub.namespace, "stats", json.RawMessage("{}"))
+	case 17:
+		s.h.count(s.branch(), 1+s.r.IntN(40))
 	default:
 		for range 1 + s.r.IntN(8) {
 			s.h.sell(s.branch())

@@ -275,9 +275,9 @@ func (s *segment) after(dst []*Frame, members []member, cursor domain.Position) 
 			continue
 		}
 		sources++
-		if len(in) > recentChunk {
-			in = in[:recentChunk]
-			if last := s.frames[in[recentChunk-1]].pos(); upTo.After(last) {
+		if len(in) > chunk {
+			in = in[:chunk]
+			if last := s.frames[in[chunk-1]].pos(); upTo.After(last) {
 				upTo = last
 			}
 		}
@@ -285,10 +285,5 @@ func (s *segment) after(dst []*Frame, members []member, cursor domain.Position) 
 			dst = append(dst, s.frames[at])
 		}
 	}
-	if sources > 1 {
-		slices.SortFunc(dst, func(a, b *Frame) int { return a.pos().Compare(b.pos()) })
-	}
-	end := sort.Search(len(dst), func(i int) bool { return dst[i].pos().After(upTo) })
-	clear(dst[end:])
-	return dst[:end], upTo
+	return merged(dst, sources, upTo), upTo
 }
