@@ -7,6 +7,7 @@ import (
 
 	"bms/domain"
 	"bms/projections"
+	"bms/transport/httpapi"
 )
 
 // gate keeps who comes waiting until the node knows what the log said of users
@@ -18,6 +19,9 @@ func (a *App) gate(next http.Handler) http.Handler {
 			ctx, cancel := context.WithTimeout(r.Context(), a.waits.start)
 			defer cancel()
 			if err := a.projections.WaitFor(ctx, projections.Users, a.found); err != nil {
+				if httpapi.CrossOrigin(w, r, a.allowOrigin) {
+					return
+				}
 				a.refuse(w, r, domain.Reject(domain.CodeOverloaded, "the node starts, and does not know its users yet; come back later"))
 				return
 			}

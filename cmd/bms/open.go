@@ -63,7 +63,7 @@ func (a *App) openTelemetry(ctx context.Context) (err error) {
 // openServer serves from here on: until all is open, that it is being opened.
 func (a *App) openServer(context.Context) error {
 	a.front.set(&httpapi.Opening{
-		Reason: a.front.doing, Metrics: a.metrics.Handler(), TrustedProxies: a.cfg.proxies, Refused: a.refusals.request,
+		Reason: a.front.doing, Metrics: a.metrics.Handler(), AllowOrigin: a.allowOrigin, TrustedProxies: a.cfg.proxies, Refused: a.refusals.request,
 	})
 	a.server = httpapi.NewServer(httpapi.ServerConfig{
 		Handler: &a.front, TrustedProxies: a.cfg.proxies, Refused: a.refusals.request, Logger: a.logger,

@@ -13,7 +13,7 @@ import (
 // beginning that it lives, what it is doing, and when to come back.
 func TestOpening_is_told_and_keeps_nobody_waiting(t *testing.T) {
 	flags, cfg := serveFlags()
-	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", t.TempDir(), "--jwt-secret", testSecret}); err != nil {
+	if err := flags.Parse([]string{"--addr", "127.0.0.1:0", "--data", t.TempDir(), "--jwt-secret", testSecret, "--cors-origins", "https://shop.example"}); err != nil {
 		t.Fatal(err)
 	}
 	app := patientApp(cfg, slog.New(slog.DiscardHandler))
@@ -25,7 +25,12 @@ func TestOpening_is_told_and_keeps_nobody_waiting(t *testing.T) {
 	}
 	get := func(path string) (*http.Response, string) {
 		t.Helper()
-		res, err := http.Get("http://" + app.listener.Addr().String() + path)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+app.listener.Addr().String()+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Origin", "https://shop.example")
+		res, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,8 +49,8 @@ func TestOpening_is_told_and_keeps_nobody_waiting(t *testing.T) {
 	}
 	for _, path := range []string{"/api/branches", "/socket.io/?EIO=4&transport=polling", "/ws", "/console"} {
 		res, body := get(path)
-		if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || !strings.Contains(body, `"code":"overloaded"`) {
-			t.Errorf("%s: %d %v %s, want 503 with Retry-After", path, res.StatusCode, res.Header, body)
+		if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || res.Header.Get("Access-Control-Allow-Origin") == "" || !strings.Contains(body, `"code":"overloaded"`) {
+			t.Errorf("%s: %d %v %s, want 503 with Retry-After, for pages to read", path, res.StatusCode, res.Header, body)
 		}
 	}
 	if _, body := get("/metrics"); !strings.Contains(body, `bms_http_refusals_total{code="overloaded"} 4`) {

@@ -123,16 +123,19 @@ func TestRebuildLines_are_a_bar_on_a_terminal_and_lines_elsewhere(t *testing.T) 
 // Before the users are known nobody gets in, whatever his token says; how the
 // node is, it tells at once.
 func TestGate_lets_nobody_in_before_users_are_known(t *testing.T) {
-	node := startNode(t, t.TempDir())
+	const page = "https://shop.example"
+	node := startNode(t, t.TempDir(), "--cors-origins", page)
 	node.do(t, domain.CommandSetUser, "", domain.SetUser{UserID: "u1", Role: domain.RoleStaff, Branches: []string{"b1"}})
 	head := node.app.log.Head()
 	app := &App{cfg: node.app.cfg, refusals: node.app.refusals, projections: node.app.projections, found: domain.Position{Epoch: head.Epoch, Seq: head.Seq + 1}} // never known
 	gate := app.gate(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
-	status := func(path string) int {
-		w := httptest.NewRecorder()
-		gate.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		return w.Code
+	ask := func(path, origin string) *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Origin", origin)
+		gate.ServeHTTP(w, r)
+		return w
 	}
+	status := func(path string) int { return ask(path, page).Code }
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		if got := status(path); got != http.StatusNoContent {
 			t.Errorf("%s: %d, want it answered at once", path, got)
@@ -141,6 +144,11 @@ func TestGate_lets_nobody_in_before_users_are_known(t *testing.T) {
 	for _, path := range []string{"/api/branches", "/socket.io/", "/ws"} {
 		if got := status(path); got != http.StatusServiceUnavailable {
 			t.Errorf("%s before users are known: %d, want 503", path, got)
+		}
+		for origin, want := range map[string]string{page: page, page + ".evil": ""} {
+			if got := ask(path, origin).Header().Get("Access-Control-Allow-Origin"); got != want {
+				t.Errorf("%s: pages of %q may read the answer, want %q to", path, got, want)
+			}
 		}
 	}
 	app.found, app.waits = head, node.app.waits

@@ -68,7 +68,7 @@ func (a *api) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h["Referrer-Policy"] = noReferrer
 	h["X-Frame-Options"] = deny
 	h["Cache-Control"] = noStore
-	if a.cfg.AllowOrigin != nil && a.crossOrigin(w, r) {
+	if CrossOrigin(w, r, a.cfg.AllowOrigin) {
 		return
 	}
 	a.mux.ServeHTTP(w, w.request)

@@ -2,15 +2,19 @@ package httpapi
 
 import "net/http"
 
-// crossOrigin lets pages of the allowed origins read answers, and answers the
-// questions browsers ask beforehand. It reports whether it has answered.
-// Requests of other origins are not refused: without the header a page can't
-// read the answer, and tokens are not sent by browsers on their own.
-func (a *api) crossOrigin(w http.ResponseWriter, r *http.Request) bool {
+// CrossOrigin lets pages of the allowed origins read the answer that is to come,
+// and answers the questions browsers ask beforehand. It reports whether it has
+// answered. Requests of other origins are not refused: without the header a page
+// can't read the answer, and tokens are not sent by browsers on their own. A nil
+// allow allows none.
+func CrossOrigin(w http.ResponseWriter, r *http.Request, allow func(origin string) bool) (answered bool) {
+	if allow == nil {
+		return false
+	}
 	h := w.Header()
 	h.Add("Vary", "Origin")
 	origin := r.Header["Origin"]
-	if len(origin) != 1 || !a.cfg.AllowOrigin(origin[0]) {
+	if len(origin) != 1 || !allow(origin[0]) {
 		return false
 	}
 	h["Access-Control-Allow-Origin"] = origin

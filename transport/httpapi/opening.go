@@ -15,6 +15,9 @@ type Opening struct {
 	Reason func() string
 	// Metrics answers GET /metrics.
 	Metrics http.Handler
+	// AllowOrigin says which pages of other origins may read the answers; nil
+	// for none.
+	AllowOrigin func(origin string) bool
 	// TrustedProxies are the only ones whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	// Refused is told of each request that was refused.
@@ -25,6 +28,9 @@ type Opening struct {
 func (o *Opening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Cache-Control"] = noStore
 	w.Header()["X-Content-Type-Options"] = nosniff
+	if CrossOrigin(w, r, o.AllowOrigin) {
+		return
+	}
 	no := domain.Reject(domain.CodeOverloaded, "the node is %s; come back in a moment", o.Reason())
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		switch r.URL.Path {
