@@ -71,18 +71,19 @@ func newAdmission(limiter *auth.ConnectLimiter, maxUser int) *admission {
 // admit lets a peer's user into a namespace, or says when to come back
 // (rate_limited, overloaded). Who is admitted is released once. sid is the
 // user's session that is resumed, if any: its connection, which may only not
-// have been found dead yet, makes room for the new one.
-func (a *admission) admit(p *peer, userID, namespace, sid string, resuming bool) *domain.Rejection {
+// have been found dead yet, makes room for the new one. Who is admitted for
+// that, with instead, needs a place of its own once it has become something
+// else: see stay.
+func (a *admission) admit(p *peer, userID, namespace, sid string, resuming bool) (instead bool, no *domain.Rejection) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	own := p.users[userID]
-	replaces := a.sessions[sid] > 0
-	switch {
-	case own != nil && own.open > 0 || replaces:
-	case a.open >= a.maxAltogether:
-		return comeBack(domain.CodeOverloaded, clientsRetry, "the server has all the connections that it takes")
-	case a.users[userID] >= a.maxUser:
-		return comeBack(domain.CodeRateLimited, userClientsRetry, "too many connections of one user at a time")
+	if own == nil || own.open == 0 {
+		if no := a.roomFor(userID, 1); no != nil {
+			if instead = resuming && a.sessions[sid] > 0; !instead {
+				return false, no
+			}
+		}
 	}
 	// Further namespaces are free, but not to come and go in them.
 	again := own == nil
@@ -91,7 +92,7 @@ func (a *admission) admit(p *peer, userID, namespace, sid string, resuming bool)
 	}
 	if again {
 		if wait, ok := a.limiter.Allow(userID, resuming); !ok {
-			return comeBack(domain.CodeRateLimited, wait, "too many connections")
+			return false, comeBack(domain.CodeRateLimited, wait, "too many connections")
 		}
 	}
 	if own == nil {
@@ -107,7 +108,27 @@ func (a *admission) admit(p *peer, userID, namespace, sid string, resuming bool)
 	}
 	own.open++
 	own.had[namespace] = struct{}{}
+	return instead, nil
+}
+
+// roomFor reports whether there are places for so many clients of a user more;
+// a.mu must be held.
+func (a *admission) roomFor(userID string, more int) *domain.Rejection {
+	switch {
+	case a.open+more > a.maxAltogether:
+		return comeBack(domain.CodeOverloaded, clientsRetry, "the server has all the connections that it takes")
+	case a.users[userID]+more > a.maxUser:
+		return comeBack(domain.CodeRateLimited, userClientsRetry, "too many connections of one user at a time")
+	}
 	return nil
+}
+
+// stay judges a client again that has been admitted instead of another, which
+// it then did not replace.
+func (a *admission) stay(userID string) *domain.Rejection {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.roomFor(userID, 0)
 }
 
 // hold notes a session that may be resumed while it is connected; letGo ends

@@ -47,14 +47,19 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (_ *socketClient, rec
 		sockets: s, protocol: r.protocol, namespace: r.namespace, transport: r.transport,
 		peer: r.peer, userID: r.token.Identity.UserID, resumable: r.keepRooms,
 	}
-	if no := s.admission.admit(c.peer, c.userID, r.namespace, r.sid, s.valid(r.cursor)); no != nil {
+	instead, no := s.admission.admit(c.peer, c.userID, r.namespace, r.sid, s.valid(r.cursor))
+	if no != nil {
 		return nil, false, no
 	}
 	joined := false
 	defer func() { // after a panic, too
-		if !joined {
-			s.admission.release(c.peer, c.userID)
+		if joined {
+			return
 		}
+		if c.conn != nil {
+			c.conn.Closed("refused")
+		}
+		s.admission.release(c.peer, c.userID)
 	}()
 	c.conn, recovered, err = s.connect(ctx, actors.ConnectRequest{
 		Identity: r.token.Identity, ExpiresAt: r.token.ExpiresAt, Namespace: r.namespace,
@@ -66,6 +71,11 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (_ *socketClient, rec
 			err = comeBack(domain.CodeOverloaded, clientsRetry, "the server cannot read its log now")
 		}
 		return nil, false, err
+	}
+	if instead && c.conn.SID() != r.sid {
+		if no := s.admission.stay(c.userID); no != nil {
+			return nil, false, no
+		}
 	}
 	if c.resumable {
 		s.admission.hold(c.conn.SID())
