@@ -45,6 +45,9 @@ func (h *Hub) newFrame(e *domain.Event, o *origin) *Frame {
 // pos is the frame's place in the log.
 func (f *Frame) pos() domain.Position { return f.event.Pos }
 
+// size is about how many bytes it takes once it has been encoded for every codec.
+func (f *Frame) size() int { return (1+len(f.wire))*len(f.event.Data) + 512 }
+
 // encoded returns the frame's bytes for the codec of that index.
 func (f *Frame) encoded(h *Hub, codec int) []byte {
 	if b := f.wire[codec].Load(); b != nil {

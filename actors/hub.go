@@ -57,8 +57,8 @@ func NewHub(cfg HubConfig) (*Hub, error) {
 	h := &Hub{cfg: cfg, sessions: map[string]*Connection{}, namespaces: map[string]int{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	head := cfg.Log.Head()
-	h.rooms = newRooms(cfg.System, cfg.TailFrames, cfg.RoomIdle, cfg.Now, head)
-	h.recent = newTail(cfg.RecentFrames, head)
+	h.rooms = newRooms(cfg.System, tailBound{cfg.TailFrames, cfg.TailBytes}, cfg.RoomIdle, cfg.Now, head)
+	h.recent = newTail(tailBound{cfg.RecentFrames, cfg.RecentBytes}, head)
 	h.segments = newSegments(h, cfg.SegmentBytes)
 	h.turns = newTurns(h.ctx, cfg.Now)
 	return h, nil

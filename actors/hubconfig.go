@@ -36,13 +36,15 @@ type HubConfig struct {
 	// automatic ones.
 	Sessions SessionStore
 
-	// TailFrames is how many recent frames a room keeps; 0 means 256.
-	TailFrames int
-	// RecentFrames is how many recent frames of all rooms together are kept
-	// for connections that fell behind; 0 means 8192.
-	RecentFrames int
+	// TailFrames is how many recent frames a room keeps, TailBytes how many
+	// bytes they take in all formats, beside the feed's batch that the oldest
+	// of them is from; 0 means 256, and 1 MB.
+	TailFrames, TailBytes int
+	// RecentFrames and RecentBytes are likewise for all rooms together, for
+	// connections that fell behind; 0 means 8192, and 32 MB.
+	RecentFrames, RecentBytes int
 	// SegmentBytes bounds what is kept of the log for connections that catch
-	// up; 0 means 64 MB.
+	// up, in all formats; 0 means 64 MB.
 	SegmentBytes int
 	// Turns is how many clients that come in and connections that catch up
 	// are served at any moment; 0 means half the processors, at least one.
@@ -82,7 +84,9 @@ func (c *HubConfig) check() error {
 		value int
 	}{
 		{"TailFrames", c.TailFrames},
+		{"TailBytes", c.TailBytes},
 		{"RecentFrames", c.RecentFrames},
+		{"RecentBytes", c.RecentBytes},
 		{"SegmentBytes", c.SegmentBytes},
 		{"Turns", c.Turns},
 		{"RoomIdle", int(c.RoomIdle)},
@@ -98,7 +102,9 @@ func (c *HubConfig) check() error {
 
 func (c *HubConfig) defaults() {
 	c.TailFrames = orDefault(c.TailFrames, 256)
+	c.TailBytes = orDefault(c.TailBytes, 1<<20)
 	c.RecentFrames = orDefault(c.RecentFrames, 8192)
+	c.RecentBytes = orDefault(c.RecentBytes, 32<<20)
 	c.SegmentBytes = orDefault(c.SegmentBytes, 64<<20)
 	c.Turns = orDefault(c.Turns, max(1, runtime.GOMAXPROCS(0)/2))
 	c.RoomIdle = orDefault(c.RoomIdle, 5*time.Minute)

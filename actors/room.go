@@ -39,10 +39,10 @@ func (r *room) news() {
 // and stops room actors. A room that nobody is in lives on for idle, so that a
 // client that comes back soon finds its tail.
 type rooms struct {
-	system    *System
-	tailLimit int
-	idle      time.Duration
-	now       func() time.Time
+	system *System
+	tails  tailBound
+	idle   time.Duration
+	now    func() time.Time
 
 	mu     sync.RWMutex // guards byName, head and what room says; the feed holds it for reading while it publishes
 	byName map[string]*room
@@ -54,8 +54,8 @@ type rooms struct {
 	lived atomic.Int64
 }
 
-func newRooms(system *System, tailLimit int, idle time.Duration, now func() time.Time, head domain.Position) *rooms {
-	r := &rooms{system: system, tailLimit: tailLimit, idle: idle, now: now, byName: map[string]*room{}}
+func newRooms(system *System, tails tailBound, idle time.Duration, now func() time.Time, head domain.Position) *rooms {
+	r := &rooms{system: system, tails: tails, idle: idle, now: now, byName: map[string]*room{}}
 	r.head.Store(&head)
 	return r
 }
@@ -67,7 +67,7 @@ func (r *rooms) join(name string, c *Connection) *room {
 	defer r.mu.Unlock()
 	m := r.byName[name]
 	if m == nil {
-		m = &room{name: name, hash: roomHash(name), tail: newTail(r.tailLimit, *r.head.Load())}
+		m = &room{name: name, hash: roomHash(name), tail: newTail(r.tails, *r.head.Load())}
 		m.ref = r.system.Spawn("room", name, 2, &roomActor{room: m})
 		r.byName[name] = m
 	}

@@ -80,7 +80,9 @@ func newSchedule(t *testing.T, seed uint64) *schedule {
 	}
 	s.h = newHouse(t, func(c *HubConfig) {
 		c.TailFrames = 1 + s.r.IntN(20)
+		c.TailBytes = 1 + s.r.IntN(20_000)
 		c.RecentFrames = 1 + s.r.IntN(60)
+		c.RecentBytes = 1 + s.r.IntN(60_000)
 		c.SegmentBytes = 1 + s.r.IntN(100_000)
 		c.Turns = 1 + s.r.IntN(2)
 		c.RoomIdle = time.Duration(1+s.r.IntN(100)) * time.Millisecond

@@ -245,7 +245,7 @@ func (s *segment) add(h *Hub, c *domain.Commit) {
 	s.frames = h.framesOf(s.frames, c, o)
 	for ; i < len(s.frames); i++ {
 		f := s.frames[i]
-		s.bytes += 2*len(f.event.Data) + 512 // the event, and about as much encoded
+		s.bytes += f.size()
 		for _, name := range f.rooms {
 			s.rooms[name] = append(s.rooms[name], int32(i))
 		}

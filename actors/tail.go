@@ -12,28 +12,33 @@ import (
 // from a position on, so that a cursor at or after that position can be served
 // from memory.
 //
-// It keeps the feed's batches whole: the oldest goes once what came after it has
-// as many frames as the tail is for. So whoever was at the end before a batch,
-// however large a commit is in it, finds it here with so many frames to spare.
+// It keeps the feed's batches whole: the oldest goes once what came after it is as
+// much as the tail is for. So whoever was at the end before a batch, however large
+// a commit is in it, finds it here with so much to spare.
 type tail struct {
 	began  domain.Position       // where it was made: what came before isn't known
 	latest atomic.Pointer[Frame] // the last one added, nil for none
 
-	mu      sync.Mutex      // guards everything below
-	frames  []*Frame        // in log order
-	batches []batch         // of frames, the oldest first
-	limit   int             // frames after the oldest batch, at most
+	mu      sync.Mutex // guards everything below
+	frames  []*Frame   // in log order
+	batches []batch    // of frames, the oldest first
+	bytes   int        // of frames
+	bound   tailBound
 	from    domain.Position // every frame of the room after from is in frames
 }
 
+// tailBound is what a tail is for: so many frames or bytes after the oldest batch,
+// whichever comes first.
+type tailBound struct{ frames, bytes int }
+
 // batch is what the feed put into a tail at once.
 type batch struct {
-	number uint64
-	frames int
+	number        uint64
+	frames, bytes int
 }
 
-func newTail(limit int, from domain.Position) *tail {
-	return &tail{limit: limit, began: from, from: from}
+func newTail(bound tailBound, from domain.Position) *tail {
+	return &tail{bound: bound, began: from, from: from}
 }
 
 // add appends a frame of the batch of that number. The feed alone calls it, in
@@ -48,13 +53,24 @@ func (t *tail) add(f *Frame, number uint64) {
 	if n := len(t.batches); n == 0 || t.batches[n-1].number != number {
 		t.batches = append(t.batches, batch{number: number})
 	}
-	t.batches[len(t.batches)-1].frames++
+	youngest := &t.batches[len(t.batches)-1]
+	youngest.frames++
+	youngest.bytes += f.size()
 	t.frames = append(t.frames, f)
-	for oldest := t.batches[0].frames; len(t.frames)-oldest >= t.limit; oldest = t.batches[0].frames {
-		t.from = t.frames[oldest-1].pos()
-		clear(t.frames[:oldest])
-		t.frames, t.batches = t.frames[oldest:], t.batches[1:]
+	t.bytes += f.size()
+	for t.fullLocked() {
+		oldest := t.batches[0]
+		t.from = t.frames[oldest.frames-1].pos()
+		clear(t.frames[:oldest.frames])
+		t.frames, t.batches = t.frames[oldest.frames:], t.batches[1:]
+		t.bytes -= oldest.bytes
 	}
+}
+
+// fullLocked reports whether the tail has all it is for without its oldest batch.
+func (t *tail) fullLocked() bool {
+	oldest := t.batches[0]
+	return len(t.frames)-oldest.frames >= t.bound.frames || t.bytes-oldest.bytes >= t.bound.bytes
 }
 
 // last is the position of the last frame, or where the tail begins. It waits for

@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -10,25 +11,32 @@ import (
 )
 
 func Test_a_tail_keeps_batches_whole(t *testing.T) {
-	const limit = 3
+	bound := tailBound{frames: 3, bytes: 1 << 20}
 	for name, tt := range map[string]struct {
 		batches []int // frames of each
-		want    int   // of them are left, of the youngest batches
+		size    int   // bytes of each event
+		want    int   // of the batches are left
 	}{
-		"below_the_limit":          {[]int{1, 2}, 2},
-		"one_at_a_time":            {[]int{1, 1, 1, 1, 1, 1}, 3},
-		"one_larger_than_all":      {[]int{1, 2, 10}, 1},
-		"frames_after_a_large_one": {[]int{1, 10, 1, 1}, 3},
-		"enough_after_a_large_one": {[]int{1, 10, 1, 1, 1}, 3},
-		"large_ones":               {[]int{10, 10, 10}, 1},
+		"below_the_limit":          {batches: []int{1, 2}, want: 2},
+		"one_at_a_time":            {batches: []int{1, 1, 1, 1, 1, 1}, want: 3},
+		"one_larger_than_all":      {batches: []int{1, 2, 10}, want: 1},
+		"frames_after_a_large_one": {batches: []int{1, 10, 1, 1}, want: 3},
+		"enough_after_a_large_one": {batches: []int{1, 10, 1, 1, 1}, want: 3},
+		"large_ones":               {batches: []int{10, 10, 10}, want: 1},
+		"much_in_little":           {batches: []int{1, 1, 1}, size: bound.bytes, want: 1},
+		"much_in_a_batch":          {batches: []int{1, 5}, size: bound.bytes, want: 1},
+		"much_with_its_encodings":  {batches: []int{1, 1, 1}, size: bound.bytes / 4, want: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tail := newTail(limit, domain.Position{})
+			tail := newTail(bound, domain.Position{})
 			var seq, ends []uint64
 			for number, n := range tt.batches {
 				for range n {
 					seq = append(seq, uint64(len(seq)+1))
-					f := &Frame{event: &domain.Event{Pos: domain.Position{Seq: uint64(len(seq))}}}
+					f := &Frame{
+						event: &domain.Event{Pos: domain.Position{Seq: uint64(len(seq))}, Data: make([]byte, tt.size)},
+						wire:  make([]atomic.Pointer[[]byte], 2),
+					}
 					tail.add(f, uint64(number))
 					tail.add(f, uint64(number)) // tried again
 				}
