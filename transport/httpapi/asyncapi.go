@@ -156,7 +156,11 @@ func (d *asyncDocument) addSocketIO(namespace string) {
 		}))
 	for _, op := range d.ops {
 		key := messageKey(op.name)
-		c.receive(key, op.summary, c.message(key, socketMessage(op.name, "One argument: "+op.takes, op.arg)), c.message(op.done, ackOf(op.done)), refused)
+		title := "One argument: " + op.takes
+		if op.arg == nil {
+			title = "No argument"
+		}
+		c.receive(key, op.summary, c.message(key, socketMessage(op.name, title, op.arg)), c.message(op.done, ackOf(op.done)), refused)
 	}
 	for _, cmd := range d.commands {
 		c.receive(cmd.command, cmd.summary, c.message(cmd.command, socketMessage("command", cmd.summary, ref(cmd.message))), c.message(cmd.done, ackOf(cmd.done)), refused)
@@ -167,7 +171,10 @@ func (d *asyncDocument) addSocketIO(namespace string) {
 func eventOf(e eventMessage) object { return socketMessage(e.eventType, "", ref(e.envelope)) }
 
 func socketMessage(name, title string, payload *huma.Schema) object {
-	m := object{"name": name, "payload": payload}
+	m := object{"name": name}
+	if payload != nil {
+		m["payload"] = payload
+	}
 	if title != "" {
 		m["title"] = title
 	}
@@ -237,13 +244,18 @@ func (d *asyncDocument) addWebSocket(namespace string) {
 // requestID is the id of a request and of its ack.
 var requestID = object{"type": []string{"integer", "string"}}
 
+// framedOp is a request with one argument, or with none if arg is nil.
 func framedOp(name string, arg *huma.Schema) object {
+	required, args := []string{"op", "args"}, object{"type": "array", "items": arg, "minItems": 1, "maxItems": 1}
+	if arg == nil {
+		required, args = []string{"op"}, object{"type": "array", "maxItems": 0}
+	}
 	return object{"name": name, "payload": object{
-		"type": "object", "required": []string{"op", "args"},
+		"type": "object", "required": required,
 		"properties": object{
 			"op":   object{"type": "string", "enum": []string{name}},
 			"id":   requestID,
-			"args": object{"type": "array", "items": arg, "minItems": 1, "maxItems": 1},
+			"args": args,
 		},
 	}}
 }

@@ -177,6 +177,11 @@ func Test_every_command_can_be_sent_over_each_socket(t *testing.T) {
 				t.Errorf("%s on %s: %+v, want an operation with two replies", name, channel, op)
 			}
 		}
+		for _, name := range []string{"room.join", "room.leave", "auth.refresh", "notifications.ack", "ping"} {
+			if op, ok := d.Operations[channel+"."+name]; !ok || op.Reply == nil || len(op.Reply.Messages) != 2 {
+				t.Errorf("%s on %s: %+v, want an operation with two replies", name, channel, op)
+			}
+		}
 	}
 }
 

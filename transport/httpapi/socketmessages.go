@@ -56,12 +56,18 @@ type RoomsAnswer struct {
 // DoneAnswer answers what gives nothing back.
 type DoneAnswer struct{}
 
-// socketOp is what a client sends beside commands: a name, one argument, and
-// what the ack has on success.
+// PongAnswer answers a ping. Everything up to Pos that was for the client has
+// been sent before.
+type PongAnswer struct {
+	Pos domain.Position `json:"pos"`
+}
+
+// socketOp is what a client sends beside commands: a name, one argument or none,
+// and what the ack has on success.
 type socketOp struct {
 	name    string
-	takes   string // what the argument is
-	arg     reflect.Type
+	takes   string       // what the argument is
+	arg     reflect.Type // nil for none
 	answer  reflect.Type
 	summary string
 }
@@ -82,6 +88,10 @@ var socketOps = []socketOp{
 	{
 		"notifications:ack", "pos", reflect.TypeFor[domain.Position](), reflect.TypeFor[DoneAnswer](),
 		"Acknowledge one's own notifications up to a position: they are not sent again.",
+	},
+	{
+		"ping", "", nil, reflect.TypeFor[PongAnswer](),
+		"Ask for a position to come back with. Everything up to it that was for the client has been sent before.",
 	},
 }
 

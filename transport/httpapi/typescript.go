@@ -104,7 +104,11 @@ func (t *typescript) clientEvents() {
 	t.WriteString("/** What a client emits, each with an ack. */\nexport interface ClientToServerEvents {\n")
 	for _, op := range t.ops {
 		t.about("  ", op.summary)
-		t.field(op.name, fmt.Sprintf("(%s: %s, ack: (answer: %s | %s) => void) => void", op.takes, t.typed(op.arg), t.typed(ref(op.done)), t.typed(ref("Refused"))), false)
+		argument, _ := t.argumentOf(op)
+		if argument != "" {
+			argument += ", "
+		}
+		t.field(op.name, fmt.Sprintf("(%sack: (answer: %s | %s) => void) => void", argument, t.typed(ref(op.done)), t.typed(ref("Refused"))), false)
 	}
 	t.field("command", "(command: Command, ack: (answer: CommandAnswer | Refused) => void) => void", false)
 	t.WriteString("}\n\n/** Any command: its type tells what its body is. */\nexport type Command =")
@@ -120,12 +124,22 @@ func (t *typescript) clientEvents() {
 		"export type AnswerTo<C extends Command> = CommandAnswers[C[\"type\"]];\n\n")
 }
 
+// argumentOf is what an operation takes, with its name, "" for nothing, and the
+// member that has it in a frame.
+func (t *typescript) argumentOf(op opMessage) (argument, args string) {
+	if op.arg == nil {
+		return "", "args?"
+	}
+	return op.takes + ": " + t.typed(op.arg), "args"
+}
+
 // webSocket writes the messages of the plain WebSocket.
 func (t *typescript) webSocket() {
 	answers := []string{"CommandAnswer", "Refused"}
 	requests := []string{`{ op: "command"; id?: number | string; args: [command: Command] }`}
 	for _, op := range t.ops {
-		requests = append(requests, fmt.Sprintf("{ op: %q; id?: number | string; args: [%s: %s] }", op.name, op.takes, t.typed(op.arg)))
+		argument, args := t.argumentOf(op)
+		requests = append(requests, fmt.Sprintf("{ op: %q; id?: number | string; %s: [%s] }", op.name, args, argument))
 		if !slices.Contains(answers, op.done) {
 			answers = append(answers, op.done)
 		}

@@ -32,6 +32,10 @@ func Test_types_have_every_event_and_command(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
+		`  ping: (ack: (answer: PongAnswer | Refused) => void) => void;` + "\n",
+		`  | { op: "ping"; id?: number | string; args?: [] }` + "\n",
+		`  | { op: "room:join"; id?: number | string; args: [room: string] }` + "\n",
+		"export interface PongAnswer {\n  ok: true;\n  pos: Position;\n}\n",
 		"  branchId: string | null;\n  userId?: string;\n  data: D;\n  pos: Position;\n",
 		`  level: "low" | "out" | "negative";` + "\n  first: boolean;\n  causePos: Position;\n",
 		"  refundedMinor?: number;\n  lines?: readonly RefundLine[];\n",

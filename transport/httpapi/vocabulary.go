@@ -39,7 +39,7 @@ type commandMessage struct {
 // opMessage is another operation.
 type opMessage struct {
 	name, takes, summary string
-	arg                  *huma.Schema
+	arg                  *huma.Schema // nil for none
 	done                 string
 }
 
@@ -111,8 +111,11 @@ func (v *vocabulary) refusal() *huma.Schema {
 	return ref("Refusal")
 }
 
-// argument is the schema of what an operation takes.
+// argument is the schema of what an operation takes, nil for nothing.
 func (v *vocabulary) argument(op socketOp) *huma.Schema {
+	if op.arg == nil {
+		return nil
+	}
 	s := v.schemas.Schema(op.arg, true, "")
 	if s.Ref == "" {
 		s.Description = "The " + op.takes

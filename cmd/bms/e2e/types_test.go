@@ -175,6 +175,7 @@ var asked = []struct{ request, answer string }{
 	{`{"op":"sync:submit","id":16,"args":[{"branchId":"b1","deviceId":"d1","fromSeq":1,"operations":[{"seq":1,"lines":[{"productId":"tea","quantity":1}]},{"seq":2,"lines":[{"productId":"no","quantity":1}]}]}]}`, "SyncDone"},
 	{`{"op":"command","id":17,"args":[{"type":"product.delete","branchId":"b1","body":{"productId":"tea"}}]}`, "DeleteProductDone"},
 	{`{"op":"notifications:ack","id":18,"args":["POS"]}`, "DoneAnswer"},
+	{`{"op":"ping","id":19}`, "PongAnswer"},
 }
 
 // What goes over a socket is what the types say: each frame is a value of its

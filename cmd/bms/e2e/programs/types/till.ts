@@ -113,8 +113,10 @@ export const offline = (pos: Position, done: (answer: Refused | { ok: true }) =>
     if (answer.ok) show(answer.result.lastSeq + answer.result.errors.length);
   });
   socket.emit("auth:refresh", { token }, () => show(cursor));
+  socket.emit("ping", (answer) => show(answer.ok ? answer.pos : answer.error.code));
 };
 export const join: WebSocketRequest = { op: "room:join", id: 1, args: ["branch:b1"] };
+export const ping: WebSocketRequest = { op: "ping", id: 2 };
 export const plain = (message: WebSocketMessage): string => {
   switch (message.type) {
     case "session":
