@@ -35,7 +35,18 @@ func madeID(c Command, what string) string {
 	return EventID(c.At, c.Identity.UserID, c.ID+"\x00"+what, 0)
 }
 
-func parseTime(s string) (time.Time, error) { return time.Parse(time.RFC3339, s) }
+// parseTime reads a time of a client's, in UTC. Near both ends of what RFC 3339
+// can say, a time with an offset lies in a year that formatTime could not write.
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{}, fmt.Errorf("%q is in the year %d", s, t.Year())
+	}
+	return t, nil
+}
 
 func formatTime(t time.Time) string { return t.UTC().Format(TimestampFormat) }
 

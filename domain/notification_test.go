@@ -46,7 +46,12 @@ func Test_notification_send(t *testing.T) {
 		"with_a_long_message":            {role: RoleAdmin, when: with(func(n *SendNotification) { n.Message = strings.Repeat("x", MaxMessage+1) }), code: CodeValidation},
 		"that_has_expired":               {role: RoleAdmin, when: with(func(n *SendNotification) { n.ExpiresAt = nowText }), code: CodeValidation, detail: invalid("expiresAt", "must be in the future")},
 		"that_expires_at_no_time":        {role: RoleAdmin, when: with(func(n *SendNotification) { n.ExpiresAt = "soon" }), code: CodeValidation, detail: invalid("expiresAt", msgTime)},
-		"a_branchs_command":              {role: RoleAdmin, when: opened, code: CodeValidation},
+		"that_expires_beyond_the_years":  {role: RoleAdmin, when: with(func(n *SendNotification) { n.ExpiresAt = "9999-12-31T23:59:59-05:00" }), code: CodeValidation, detail: invalid("expiresAt", msgTime)},
+		"that_expires_at_their_end": {
+			role: RoleAdmin, when: with(func(n *SendNotification) { n.Audience, n.ExpiresAt = "branch:b1", "9999-12-31T23:59:59.9999Z" }),
+			then: []Payload{SystemNotification{NotificationID: id, Severity: SeverityInfo, Title: "Hello", Message: "Two\nlines", Audience: "branch:b1", ExpiresAt: "9999-12-31T23:59:59.999Z"}},
+		},
+		"a_branchs_command": {role: RoleAdmin, when: opened, code: CodeValidation},
 	})
 }
 

@@ -22,7 +22,7 @@ const (
 const (
 	msgID       = "must be 1 to 64 of A-Z a-z 0-9 _ -"
 	msgPosition = "must be a position, as events have it in pos"
-	msgTime     = "must be a time as RFC 3339 has it, for instance 2026-01-31T12:00:00Z"
+	msgTime     = "must be a time as RFC 3339 has it, for instance 2026-01-31T12:00:00Z, of the years 1 to 9999 in UTC"
 )
 
 // Validate checks what can be told without any state: that the body is of the

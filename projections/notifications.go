@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"bms/domain"
@@ -50,11 +49,11 @@ func (n *notifications) sent(e *domain.Event, p domain.SystemNotification) error
 	}
 	var expires any
 	if p.ExpiresAt != "" {
-		at, err := time.Parse(time.RFC3339, p.ExpiresAt)
-		if err != nil {
-			return fmt.Errorf("notification %s expires at %q: %w", p.NotificationID, p.ExpiresAt, err)
+		// The log may hold times that are none, of years beyond 9999: they
+		// never come.
+		if at, err := time.Parse(time.RFC3339, p.ExpiresAt); err == nil {
+			expires = at.UnixMilli()
 		}
-		expires = at.UnixMilli()
 	}
 	if err := n.file.writer.exec("DELETE FROM unread WHERE user = ? AND expires <= ?", user, e.At.UnixMilli()); err != nil {
 		return err

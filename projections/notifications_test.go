@@ -146,6 +146,22 @@ func TestExpiredNotificationsAreNotShown(t *testing.T) {
 	}
 }
 
+// A time that is none, as the log may hold it, is one that never comes.
+func TestANotificationThatExpiresAtNoTimeIsKept(t *testing.T) {
+	shop := newShop(t)
+	c := shop.forge(domain.CommandSendNotification, "", domain.SystemNotification{
+		NotificationID: "n1", Severity: domain.SeverityInfo, Title: "T", Message: "M", Audience: "notifications:ann", ExpiresAt: "10000-01-01T04:59:59.000Z",
+	})
+	next := shop.notify("notifications:ann", "next", "")
+	r := run(t, config(t.TempDir(), shop.log))
+	if got, want := r.unread("ann", domain.Position{}, 9), envelopes(&c.Events[0], next); !slices.Equal(got, want) {
+		t.Errorf("unread %q, want %q", got, want)
+	}
+	if got := r.status(Notifications).Parked; got != 0 {
+		t.Errorf("%d are parked, want 0", got)
+	}
+}
+
 func TestNotificationsComeInPages(t *testing.T) {
 	shop := newShop(t)
 	var want []*domain.Event

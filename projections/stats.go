@@ -103,7 +103,9 @@ func (s *stats) sold(e *domain.Event, p domain.TransactionCreated) error {
 	}
 	occurred, err := time.Parse(time.RFC3339, p.OccurredAt)
 	if err != nil {
-		return fmt.Errorf("transaction %s: %w", p.TransactionID, err)
+		// The log may hold times that are none; nothing may wait for ever
+		// behind one.
+		occurred = e.At
 	}
 	hour := hourOf(occurred)
 	lines := make([]soldLine, len(p.Lines))

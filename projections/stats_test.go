@@ -131,6 +131,32 @@ func TestStatsOfABucket(t *testing.T) {
 	}
 }
 
+// A time of a sale that is none, as the log may hold it, is that of its commit.
+func TestStatsOfATimeThatIsNone(t *testing.T) {
+	shop := newShop(t)
+	shop.open("b1")
+	shop.product("b1", "p1", 100, 5)
+	shop.forge(domain.CommandSubmitSync, "b1", domain.TransactionCreated{
+		TransactionID: "t1", Kind: domain.KindSale, Status: domain.StatusCompleted, TotalMinor: 250, Currency: "EUR",
+		Lines: []domain.Line{{ProductID: "p1", Quantity: 1, UnitPriceMinor: 250}}, OccurredAt: "-0001-12-31T23:30:00.000Z",
+	})
+	for n := range 5 {
+		shop.sell("b1", fmt.Sprintf("s%d", n), "p1", 1)
+	}
+	r := run(t, config(t.TempDir(), shop.log))
+	r.settle(shop.log)
+	if got := r.status(Stats).Parked; got != 0 {
+		t.Errorf("%d are parked, want 0", got)
+	}
+	stats, err := r.BranchStats(t.Context(), StatsQuery{BranchID: "b1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(stats.Items) != 1 || stats.Items[0].Sales != 6 {
+		t.Errorf("stats are %+v, want 6 sales in one hour", stats.Items)
+	}
+}
+
 // Sums beyond 64 bits must not break the stats for good.
 func TestStatsOfAbsurdSums(t *testing.T) {
 	shop := newShop(t)
