@@ -30,17 +30,20 @@ func runDrainClients(args []string) error {
 	clients := make([]*drainClient, count)
 	var connecting errgroup.Group
 	connecting.SetLimit(32)
+	var away sync.WaitGroup
 	for i := range clients {
 		c := &drainClient{user: "u" + strconv.Itoa(i), digest: newDigest(), changed: make(chan struct{}, 1)}
 		clients[i] = c
-		connecting.Go(func() error { return c.connect(addr) })
+		connecting.Go(func() error {
+			err := c.connect(addr)
+			if err == nil {
+				away.Go(c.listen) // at once: it is pinged
+			}
+			return err
+		})
 	}
 	if err := connecting.Wait(); err != nil {
 		return err
-	}
-	var away sync.WaitGroup
-	for _, c := range clients {
-		away.Go(c.listen)
 	}
 	fmt.Println("connected")
 

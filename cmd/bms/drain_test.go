@@ -148,12 +148,14 @@ func TestDrain_of_2000_clients_under_load(t *testing.T) {
 	if err := first.process.Wait(); err != nil {
 		t.Errorf("the node ends with %v, want exit code 0; its log: %s", err, log)
 	}
-	took := time.Since(told)
-	if took > 15*time.Second {
-		t.Errorf("the node ends after %v, want 15 s at most", took)
-	}
+	gone := time.Since(told)
 	selling.Wait()
-	spread := departures(t, log)
+	took, spread := departures(t, log)
+	// Its own times, and, as who watches from outside may come to it late, twice
+	// that from there.
+	if took > 15*time.Second || gone > 30*time.Second {
+		t.Errorf("the node drains for %v and is gone after %v, want 15 s at most", took, gone)
+	}
 
 	second := startDrainNode(t, data)
 	clients.say(second.addr)
@@ -163,7 +165,7 @@ func TestDrain_of_2000_clients_under_load(t *testing.T) {
 	events, digest := logOfBranch(t, data, before)
 	clients.expect(t, fmt.Sprintf("%d saw %s", drainClients, seen(events, digest)))
 	clients.wait(t)
-	t.Logf("%d events; the node ended after %v, its clients left over %v", events, took.Round(time.Millisecond), spread.Round(time.Millisecond))
+	t.Logf("%d events; the node drained for %v, its clients left over %v", events, took.Round(time.Millisecond), spread.Round(time.Millisecond))
 }
 
 // sellBySocket sells until the connection ends, and says when it has sold
@@ -183,6 +185,9 @@ func sellBySocket(ctx context.Context, till *websocket.Conn, enough func()) {
 			if _, message, err = till.Read(ctx); err != nil {
 				return
 			}
+			if string(message) == "2" && till.Write(ctx, websocket.MessageText, []byte("3")) != nil {
+				return
+			}
 		}
 		if sale == drainSales {
 			enough()
@@ -191,11 +196,12 @@ func sellBySocket(ctx context.Context, till *websocket.Conn, enough func()) {
 	}
 }
 
-// departures reads in the node's log when and why its clients were let go.
-func departures(t *testing.T, log []byte) (spread time.Duration) {
+// departures reads in the node's log how long it took to drain, and when and
+// why its clients were let go.
+func departures(t *testing.T, log []byte) (took, spread time.Duration) {
 	t.Helper()
 	reasons := map[string]int{}
-	var first, last time.Time
+	var told, first, last, end time.Time
 	for line := range bytes.Lines(log) {
 		var l struct {
 			Time   time.Time `json:"time"`
@@ -204,6 +210,9 @@ func departures(t *testing.T, log []byte) (spread time.Duration) {
 		}
 		if err := json.Unmarshal(line, &l); err != nil {
 			t.Fatalf("log line %q: %v", line, err)
+		}
+		if end = l.Time; l.Msg == "draining" {
+			told = l.Time
 		}
 		if l.Msg != "disconnected" {
 			continue
@@ -223,7 +232,10 @@ func departures(t *testing.T, log []byte) (spread time.Duration) {
 	if spread < drainSpread/2 {
 		t.Errorf("all clients are let go within %v, want them spread over about %v", spread, drainSpread)
 	}
-	return spread
+	if told.IsZero() {
+		t.Error("the node doesn't say that it drains")
+	}
+	return end.Sub(told), spread
 }
 
 // logOfBranch reads the events of branch b1 after a position from the log.
