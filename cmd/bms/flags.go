@@ -121,7 +121,11 @@ func (f *flagSet) readSecretFiles() error {
 		if err != nil {
 			return usagef("%s: %v", variable, err)
 		}
-		if err := f.Set(name, string(bytes.TrimRight(content, "\r\n"))); err != nil {
+		content = bytes.TrimRight(content, "\r\n")
+		if len(content) == 0 {
+			return usagef("%s: %s is empty", variable, path)
+		}
+		if err := f.Set(name, string(content)); err != nil {
 			return usagef("%s: the content of %s is not valid", variable, path)
 		}
 	}

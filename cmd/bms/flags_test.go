@@ -219,6 +219,7 @@ func TestFlags_mistakes_stop_the_start_and_are_named(t *testing.T) {
 		"proxy_everybody":             {args: []string{"--trusted-proxies", "0.0.0.0/0"}, want: "trusted-proxies"},
 		"secret_twice":                {env: map[string]string{"BMS_JWT_SECRET": "x", "BMS_JWT_SECRET_FILE": "y"}, want: "BMS_JWT_SECRET_FILE"},
 		"secret_file_that_is_missing": {env: map[string]string{"BMS_JWT_SECRET_FILE": "/nowhere/secret"}, want: "BMS_JWT_SECRET_FILE"},
+		"secret_file_that_is_empty":   {env: map[string]string{"BMS_JWT_SECRET_FILE": writeFile(t, "\n")}, want: "BMS_JWT_SECRET_FILE"},
 		"config_file_that_is_missing": {args: []string{"--config", "/nowhere/bms.yaml"}, want: "/nowhere/bms.yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
