@@ -16,31 +16,39 @@ const (
 // FromHeader returns the token of "Authorization: Bearer …", or "" if there is
 // none, or more than one such header.
 func FromHeader(r *http.Request) string {
+	token, _ := bearer(r)
+	return token
+}
+
+// bearer is the token of the Authorization header, and whether the header is
+// about one: a header of another scheme is of somebody on the way, such as a
+// proxy that asks for a password.
+func bearer(r *http.Request) (token string, given bool) {
 	values := r.Header["Authorization"]
 	if len(values) != 1 {
-		return ""
+		return "", len(values) > 1
 	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return ""
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", false
 	}
-	return strings.TrimSpace(token)
+	return strings.TrimSpace(token), true
 }
 
 // FromUpgrade returns the token of a WebSocket upgrade, "" if there is none:
-// from the Authorization header, else the query parameter token, else the
-// subprotocol "bearer.<token>". protocol is what to answer with: Subprotocol
+// from an Authorization header with Bearer, else the query parameter token, else
+// the subprotocol "bearer.<token>". protocol is what to answer with: Subprotocol
 // if the client offered it, else "".
 func FromUpgrade(r *http.Request) (token, protocol string) {
-	token = FromHeader(r)
-	if token == "" && len(r.Header["Authorization"]) == 0 {
+	token, given := bearer(r)
+	if !given {
 		token = r.URL.Query().Get("token")
 	}
 	for _, p := range subprotocols(r) {
 		switch {
 		case p == Subprotocol:
 			protocol = Subprotocol
-		case token == "" && len(r.Header["Authorization"]) == 0 && strings.HasPrefix(p, bearerProtocol):
+		case token == "" && !given && strings.HasPrefix(p, bearerProtocol):
 			token = p[len(bearerProtocol):]
 		}
 	}
