@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"strings"
 
 	"bms/actors"
 )
@@ -13,7 +12,7 @@ import (
 // clients are at it at once, and what is live goes on beside them.
 func (s *sockets) inTurn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.Contains(r.URL.RawQuery, "sid=") {
+		if r.Method != http.MethodOptions && r.URL.Query().Get("sid") == "" {
 			end, err := s.hub.Turn(r.Context())
 			if err != nil { // the client has gone, or the node is about to go
 				http.Error(w, "the node is stopping, connect again", http.StatusServiceUnavailable)
