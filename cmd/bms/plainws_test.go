@@ -123,6 +123,29 @@ func (n *testNode) wantMetric(t *testing.T, line string) {
 	}
 }
 
+func TestPlain_begins_with_get(t *testing.T) {
+	n := startNode(t, t.TempDir())
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+n.addr+"/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(handshake); i += 2 {
+		r.Header.Set(handshake[i], handshake[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var problem struct{ Code string }
+	if err := json.NewDecoder(answer.Body).Decode(&problem); err != nil {
+		t.Fatal(err)
+	}
+	if answer.StatusCode != http.StatusMethodNotAllowed || answer.Header.Get("Allow") != http.MethodGet || problem.Code != "method_not_allowed" {
+		t.Errorf("%s %s, Allow %q, want 405 with GET", answer.Status, problem.Code, answer.Header.Get("Allow"))
+	}
+}
+
 func TestPlain_a_token_comes_in_three_ways(t *testing.T) {
 	n := startNode(t, t.TempDir())
 	for name, c := range map[string]struct {

@@ -65,7 +65,7 @@ func Test_what_is_no_handshake_is_answered_with_an_error_and_asks_nobody(t *test
 			{"GET", []string{"Connection", "", "Upgrade", ""}, 426, ReasonUpgradeRequired},
 			{"GET", []string{"Upgrade", "h2c"}, 426, ReasonUpgradeRequired},
 			{"GET", []string{"Connection", "keep-alive"}, 426, ReasonUpgradeRequired},
-			{"POST", nil, 405, ReasonBadHandshake},
+			{"POST", nil, 405, ReasonMethodNotAllowed},
 			{"GET", []string{"Sec-WebSocket-Version", "8"}, 400, ReasonBadHandshake},
 			{"GET", []string{"Sec-WebSocket-Key", ""}, 400, ReasonBadHandshake},
 			{"GET", []string{"Sec-WebSocket-Key", "AAAA"}, 400, ReasonBadHandshake},

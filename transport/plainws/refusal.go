@@ -22,16 +22,17 @@ func (r *Refusal) Error() string { return "connect refused: " + r.Message }
 
 // The reasons for which this package refuses.
 const (
-	ReasonUpgradeRequired = "upgrade_required"
-	ReasonBadHandshake    = "bad_handshake"
-	ReasonForbiddenOrigin = "forbidden_origin"
-	ReasonOverloaded      = "overloaded"
-	ReasonDraining        = "draining"
+	ReasonUpgradeRequired  = "upgrade_required"
+	ReasonMethodNotAllowed = "method_not_allowed"
+	ReasonBadHandshake     = "bad_handshake"
+	ReasonForbiddenOrigin  = "forbidden_origin"
+	ReasonOverloaded       = "overloaded"
+	ReasonDraining         = "draining"
 )
 
 var (
 	upgradeRequired = &Refusal{http.StatusUpgradeRequired, ReasonUpgradeRequired, "this is a WebSocket: connect with a WebSocket client to ws:// and this address (or with a Socket.IO client to the server, naming this path as the namespace)", 0}
-	badMethod       = &Refusal{http.StatusMethodNotAllowed, ReasonBadHandshake, "a WebSocket begins with GET", 0}
+	badMethod       = &Refusal{http.StatusMethodNotAllowed, ReasonMethodNotAllowed, "a WebSocket begins with GET", 0}
 	badVersion      = &Refusal{http.StatusBadRequest, ReasonBadHandshake, "Sec-WebSocket-Version must be 13", 0}
 	badKey          = &Refusal{http.StatusBadRequest, ReasonBadHandshake, "there must be one Sec-WebSocket-Key, of 16 bytes in base64", 0}
 	forbiddenOrigin = &Refusal{http.StatusForbidden, ReasonForbiddenOrigin, "pages of this origin may not connect", 0}
