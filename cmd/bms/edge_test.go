@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ type edgeNode struct {
 	*testNode
 	t     *testing.T
 	lines *lockedBuffer
-	other *websocket.Conn // a client that has nothing to do with it
+	other <-chan string // what a client hears who does nothing wrong
 	sales int
 }
 
@@ -57,11 +58,16 @@ func startEdgeNode(t *testing.T, more ...string) *edgeNode {
 	n.testNode = runNode(t, patientApp(cfg, slog.New(slog.NewJSONHandler(n.lines, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	n.do(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	n.do(t, domain.CommandCreateProduct, "b1", domain.CreateProduct{ProductID: "p1", SKU: "P1", Name: "Apples", PriceMinor: 100, Currency: "EUR", Stock: new(int64(1000))})
-	var err error
-	if n.other, err = connectSocketIO(t.Context(), n.addr, "other"); err != nil {
+	other, err := connectSocketIO(t.Context(), n.addr, "other")
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = n.other.CloseNow() })
+	n.other = overhear(t.Context(), other)
+	t.Cleanup(func() {
+		_ = other.CloseNow()
+		for range n.other { // until it has ended
+		}
+	})
 	return n
 }
 
@@ -77,10 +83,35 @@ func (n *edgeNode) unharmed() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	_, message, err := n.other.Read(n.t.Context())
-	if err != nil || !bytes.Contains(message, []byte(reason)) {
-		n.t.Fatalf("the other client got %.100q, %v, want the event of %s", message, err, reason)
+	if message := <-n.other; !strings.Contains(message, reason) {
+		n.t.Fatalf("the other client got %.100q, want the event of %s", message, reason)
 	}
+}
+
+// overhear gives what a client hears until its connection ends, and answers its
+// pings.
+func overhear(ctx context.Context, conn *websocket.Conn) <-chan string {
+	heard := make(chan string)
+	go func() {
+		defer close(heard)
+		for {
+			_, message, err := conn.Read(ctx)
+			if err == nil && string(message) == "2" {
+				if err = conn.Write(ctx, websocket.MessageText, []byte("3")); err == nil {
+					continue
+				}
+			}
+			if err != nil {
+				return
+			}
+			select {
+			case heard <- string(message):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return heard
 }
 
 // metric is a series' value on /metrics, as text.
@@ -104,7 +135,7 @@ func (n *edgeNode) metric(series string) string {
 // be closed a moment before it is counted.
 func (n *edgeNode) counted(series, before string) {
 	n.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); n.metric(series) == before; {
+	for deadline := time.Now().Add(patience); n.metric(series) == before; {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("%s is %s as before, want it counted", series, before)
 		}
@@ -126,7 +157,7 @@ func (n *edgeNode) say(parts ...string) string {
 		n.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		n.t.Fatal(err)
 	}
 	var answer []byte

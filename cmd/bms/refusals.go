@@ -43,10 +43,10 @@ func newRefusals(metrics *telemetry.Metrics, logger *slog.Logger, now func() tim
 
 // connection counts a client that is not let in.
 func (f *refusals) connection(protocol, reason string) {
-	f.metrics.Refused(protocol, reason)
 	if unlogged, due := f.due(protocol, reason); due {
 		f.logger.Info("connection refused", "protocol", protocol, "reason", reason, "unlogged", unlogged)
 	}
+	f.metrics.Refused(protocol, reason) // what is counted is in the log
 }
 
 // connectionError counts one by the code of why not.
@@ -61,7 +61,7 @@ func (f *refusals) connectionError(protocol string, err error) {
 // request counts a request that was refused. What the business itself refuses is
 // not logged.
 func (f *refusals) request(r httpapi.Refusal) {
-	f.metrics.RequestRefused(r.Code)
+	defer f.metrics.RequestRefused(r.Code)
 	if r.Expected {
 		return
 	}
