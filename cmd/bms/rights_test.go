@@ -205,9 +205,9 @@ func TestRights_another_users_cursor_gives_only_what_is_ones_own(t *testing.T) {
 
 func TestRights_a_connection_ends_with_its_token_unless_it_is_refreshed(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
-		// exp is in whole seconds: these have between two and three.
-		brief := n.connect(t, protocol, domain.NamespaceAll, signedFor(3*time.Second, "u1", domain.RoleStaff, "b1"), "")
-		fresh := n.connect(t, protocol, domain.NamespaceAll, signedFor(3*time.Second, "u2", domain.RoleStaff, "b1", "b2"), "")
+		const brieflyFor = 10 * time.Second // enough to connect and refresh
+		brief := n.connect(t, protocol, domain.NamespaceAll, signedFor(brieflyFor, "u1", domain.RoleStaff, "b1"), "")
+		fresh := n.connect(t, protocol, domain.NamespaceAll, signedFor(brieflyFor, "u2", domain.RoleStaff, "b1", "b2"), "")
 		if a := fresh.ask("auth:refresh", map[string]string{"token": "garbage"}); a.OK || a.Error.Code != domain.CodeUnauthorized {
 			t.Errorf("refresh with garbage: %+v, want unauthorized", a)
 		}
@@ -363,12 +363,12 @@ func TestRights_another_users_private_id_recovers_nothing(t *testing.T) {
 func TestRights_ten_thousand_joins_are_too_many(t *testing.T) {
 	overBoth(t, func(t *testing.T, n *testNode, protocol string) {
 		s := n.connect(t, protocol, domain.NamespaceAll, signed("boss", domain.RoleAdmin), "")
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		sent := make(chan struct{})
 		go func() {
 			defer close(sent)
-			for i := range 10_000 {
+			for i := 0; ; i++ { // a slow machine takes more of them for as much time
 				message := fmt.Sprintf(`{"op":"room:join","id":%d,"args":["user:u%d"]}`, i+1, i)
 				if protocol == telemetry.ProtocolSocketIO {
 					message = fmt.Sprintf(`42/ws,%d["room:join","user:u%d"]`, i+1, i)
@@ -381,6 +381,7 @@ func TestRights_ten_thousand_joins_are_too_many(t *testing.T) {
 		if end, _ := s.end(); protocol == telemetry.ProtocolWebSocket && end.code != plainws.StatusTooMany {
 			t.Errorf("%v, want %d", end, plainws.StatusTooMany)
 		}
+		cancel()
 		<-sent
 		quiet := n.connect(t, protocol, domain.NamespaceAll, signed("clerk", domain.RoleStaff, "b1"), "")
 		quiet.want(n.sell(t, "b1"))

@@ -55,7 +55,7 @@ func (n *testNode) sell(tb testing.TB, branchID string) string {
 }
 
 // patience bounds each wait for a frame, for the case that it never comes.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // testSocket is a client in a namespace, over either protocol.
 type testSocket struct {
