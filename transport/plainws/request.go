@@ -1,9 +1,11 @@
 package plainws
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"unicode/utf8"
 
 	"bms/transport/wsframe"
@@ -28,10 +30,9 @@ func parseRequest(data []byte) (request, error) {
 	if !utf8.Valid(data) {
 		return request{}, errors.New("not UTF-8")
 	}
-	// A map, since a struct's members would match in any case.
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(data, &members); err != nil || members == nil {
-		return request{}, errors.New("not a JSON object")
+	members, err := membersOf(data)
+	if err != nil {
+		return request{}, err
 	}
 	var r request
 	var op *string
@@ -49,6 +50,36 @@ func parseRequest(data []byte) (request, error) {
 		return request{}, errors.New("args must be an array")
 	}
 	return r, nil
+}
+
+// membersOf reads an object. Names are taken to the letter, and each may be
+// there once: encoding/json would take any case, and the last.
+func membersOf(data []byte) (map[string]json.RawMessage, error) {
+	bad := errors.New("not a JSON object")
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil, bad
+	}
+	members := make(map[string]json.RawMessage, 3)
+	for dec.More() {
+		key, err := dec.Token()
+		name, ok := key.(string)
+		var value json.RawMessage
+		if err != nil || !ok || dec.Decode(&value) != nil {
+			return nil, bad
+		}
+		if _, twice := members[name]; twice {
+			return nil, fmt.Errorf("%.64q is there twice", name)
+		}
+		members[name] = value
+	}
+	if _, err := dec.Token(); err != nil { // the brace
+		return nil, bad
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, bad
+	}
+	return members, nil
 }
 
 func orNull(raw json.RawMessage) json.RawMessage {

@@ -24,6 +24,16 @@ func Test_requests_are_read_exactly(t *testing.T) {
 		"no_object":              {text: `["ping"]`, wrong: "JSON"},
 		"null":                   {text: `null`, wrong: "JSON"},
 		"trailing_data":          {text: `{"op":"ping"}{}`, wrong: "JSON"},
+		"not_closed":             {text: `{"op":"ping"`, wrong: "JSON"},
+		"closed_by_another":      {text: `{"op":"ping"]`, wrong: "JSON"},
+		"a_comma_too_many":       {text: `{"op":"ping",}`, wrong: "JSON"},
+		"a_comma_too_few":        {text: `{"op":"ping" "id":1}`, wrong: "JSON"},
+		"no_name":                {text: `{1:"ping"}`, wrong: "JSON"},
+		"no_value":               {text: `{"op":}`, wrong: "JSON"},
+		"trailing_brace":         {text: `{"op":"ping"}}`, wrong: "JSON"},
+		"op_twice":               {text: `{"op":"ping","op":"ping"}`, wrong: `"op" is there twice`},
+		"args_twice":             {text: `{"op":"room:join","args":["a"],"args":["b"]}`, wrong: `"args" is there twice`},
+		"args_twice_in_escapes":  {text: `{"op":"room:join","args":["a"],"\u0061rgs":["b"]}`, wrong: `"args" is there twice`},
 		"not_utf8":               {text: "{\"op\":\"p\xff\"}", wrong: "UTF-8"},
 		"no_op":                  {text: `{"id":1}`, wrong: "op"},
 		"op_in_another_case":     {text: `{"OP":"ping"}`, wrong: "op"},
@@ -85,6 +95,9 @@ func Fuzz_requests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
 		r, err := parseRequest(data)
+		if err == nil && !json.Valid(data) {
+			t.Fatal("what is no JSON was read")
+		}
 		if !bytes.Equal(before, data) {
 			t.Fatal("the message was changed")
 		}
