@@ -143,9 +143,9 @@ func reject(err error) (r *domain.Rejection, unexpected bool) {
 	}
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return domain.Reject(domain.CodeLogUnavailable, "no answer in time; whether it took effect is unknown: repeat it with the same Idempotency-Key"), false
+		return domain.Reject(domain.CodeLogUnavailable, "no answer in time; ask again, with the same Idempotency-Key if it was to change something: that may have taken effect"), false
 	case errors.Is(err, domain.ErrLogUnavailable):
-		return domain.Reject(domain.CodeLogUnavailable, "the log is not available; whether it took effect is unknown: repeat it with the same Idempotency-Key"), true
+		return domain.Reject(domain.CodeLogUnavailable, "the log is not available; ask again, with the same Idempotency-Key if it was to change something: that may have taken effect"), true
 	case errors.Is(err, projections.ErrUnavailable):
 		return domain.Reject(codeReadModelBehind, "the read model is not available now"), false
 	case errors.Is(err, projections.ErrBadCursor):
