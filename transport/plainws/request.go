@@ -69,7 +69,7 @@ func membersOf(data []byte) (map[string]json.RawMessage, error) {
 			return nil, bad
 		}
 		if _, twice := members[name]; twice {
-			return nil, fmt.Errorf("%.64q is there twice", name)
+			return nil, errors.New("a member is there twice")
 		}
 		members[name] = value
 	}
