@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync/atomic"
+	"sync"
 
 	"bms/domain"
 )
@@ -25,7 +25,9 @@ type alerter struct {
 	logger *slog.Logger
 	alerts *runner
 	news   chan struct{} // 1 place
-	again  atomic.Bool   // older causes may have come
+
+	rewinds sync.Mutex // held while older causes may be coming; guards again
+	again   bool       // older causes may have come
 
 	// through is the key of the last cause whose alert this process knows to
 	// be in the log, whether or not the fold has come to it.
@@ -50,12 +52,18 @@ func (a *alerter) wake() {
 	}
 }
 
-// rewind tells that causes before the last may have come, of a parked commit
-// or in a rebuilt file. Those whose alert is in the log already are found to be
+// rewinding tells that causes before the last are coming, of parked commits or
+// in a rebuilt file, until what it returns is called. Nothing is read meanwhile:
+// of a branch's causes the later ones might be found alone, and their alerts would
+// settle the earlier. Those whose alert is in the log already are found to be
 // duplicates by it.
-func (a *alerter) rewind() {
-	a.again.Store(true)
-	a.wake()
+func (a *alerter) rewinding() (rewound func()) {
+	a.rewinds.Lock()
+	return func() {
+		a.again = true
+		a.rewinds.Unlock()
+		a.wake()
+	}
 }
 
 // run appends until ctx ends. What goes wrong is tried again, less and less
@@ -115,8 +123,10 @@ type cause struct {
 
 // pending reads causes not dealt with yet, and the versions of their streams.
 func (a *alerter) pending(ctx context.Context) ([]cause, error) {
-	if a.again.Swap(false) {
-		a.through = 0
+	a.rewinds.Lock()
+	defer a.rewinds.Unlock()
+	if a.again {
+		a.again, a.through = false, 0
 	}
 	var causes []cause
 	_, err := a.alerts.view(ctx, func(v *snapshot) error {

@@ -87,12 +87,14 @@ func (c *courier) wake() {
 	}
 }
 
-// rewind tells that pending commands before the last may have come, of a parked
-// commit or in a rebuilt file. Those that are in the log already take effect
-// once all the same.
-func (c *courier) rewind() {
-	c.again.Store(true)
-	c.wake()
+// rewinding tells that pending commands before the last will have come when what
+// it returns is called, of a parked commit or in a rebuilt file. Those that are in
+// the log already take effect once all the same.
+func (c *courier) rewinding() (rewound func()) {
+	return func() {
+		c.again.Store(true)
+		c.wake()
+	}
 }
 
 // run gives commands until ctx ends. What goes wrong is tried again, less and

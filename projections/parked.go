@@ -84,11 +84,11 @@ func (r *runner) release(ctx context.Context, pos domain.Position, skip bool) er
 	if r.served == nil || r.frozen() {
 		return fmt.Errorf("%s: %w", r.name, ErrUnavailable)
 	}
+	if r.releasing != nil {
+		defer r.releasing()()
+	}
 	err := r.served.release(ctx, pos, skip)
 	r.progress.setParked(r.served.parking.events)
-	if r.released != nil {
-		r.released()
-	}
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,8 @@ type touchy struct {
 	mu    sync.Mutex
 	bad   map[uint64]string // by sequence: "error" or "panic"
 	tries map[uint64]int
+	// published, if not nil, is called when something was folded.
+	published func()
 }
 
 func newTouchy() *touchy { return &touchy{bad: map[uint64]string{}, tries: map[uint64]int{}} }
@@ -33,6 +36,12 @@ func (y *touchy) mend() {
 	clear(y.bad)
 }
 
+func (y *touchy) whenPublished(do func()) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.published = do
+}
+
 // around makes a definition whose fold is touchy.
 func (y *touchy) around(d definition) definition {
 	start := d.start
@@ -46,6 +55,16 @@ func (y *touchy) around(d definition) definition {
 type touchyFold struct {
 	fold
 	*touchy
+}
+
+func (f touchyFold) published() {
+	f.fold.published()
+	f.mu.Lock()
+	published := f.touchy.published
+	f.mu.Unlock()
+	if published != nil {
+		published()
+	}
 }
 
 func (f touchyFold) commit(c *domain.Commit) error {
@@ -79,7 +98,7 @@ func openOnly(t *testing.T, c Config, d definition) *Set {
 	s.runners, s.byName[d.name] = append(s.runners, r), r
 	s.alerter = newAlerter(c, r)
 	if d.name == Alerts {
-		r.folded, r.released = s.alerter.wake, s.alerter.rewind
+		r.folded, r.releasing = s.alerter.wake, s.alerter.rewinding
 	}
 	if err := errors.Join(r.notes.load(c.Log), r.open()); err != nil {
 		t.Fatal(err)
@@ -271,7 +290,8 @@ func TestAKillWhileParkingLosesNothing(t *testing.T) {
 	}
 }
 
-// An alert whose cause was parked comes once the cause is folded, once.
+// An alert whose cause was parked comes once the cause is folded, once, also if
+// the alerts process is at work while those that waited are folded one by one.
 func TestAParkedCauseIsAlertedOnce(t *testing.T) {
 	shop, bad := newShop(t), newTouchy()
 	shop.open("b1")
@@ -280,7 +300,14 @@ func TestAParkedCauseIsAlertedOnce(t *testing.T) {
 	shop.product("b2", "p1", 10, 5)
 	first := shop.adjust("b1", "p1", -6)
 	bad.spoil(first, "panic")
-	r := only(t, config(t.TempDir(), shop.log), bad.around(alertsDefinition(RepeatEvery)))
+	var r *running
+	c := config(t.TempDir(), shop.log)
+	c.fault = func(_, step string) {
+		if step == stepAppended { // it looks for more when this is folded
+			_ = r.WaitFor(t.Context(), Alerts, shop.log.Head())
+		}
+	}
+	r = only(t, c, bad.around(alertsDefinition(RepeatEvery)))
 	shop.adjust("b2", "p1", -7)
 	shop.adjust("b1", "p1", -1)
 	r.settle(shop.log)
@@ -288,9 +315,16 @@ func TestAParkedCauseIsAlertedOnce(t *testing.T) {
 		t.Fatalf("%d alerts while b1 is parked, want that of b2", got)
 	}
 	bad.mend()
+	bad.whenPublished(func() {
+		for range 100_000 {
+			r.alerter.wake()
+			runtime.Gosched()
+		}
+	})
 	if err := r.RetryParked(t.Context(), Alerts, first.Position); err != nil {
 		t.Fatal(err)
 	}
+	bad.whenPublished(nil)
 	r.settle(shop.log)
 	once(t, shop.log)
 }

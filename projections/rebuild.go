@@ -473,6 +473,9 @@ func (r *runner) swap(ctx context.Context, b *instance) (old *instance, err erro
 	b.written = b.through
 	r.config.step(r.name, stepPromoted)
 	b.file.stretch.Store(&stretch{from: b.through, to: b.through})
+	if r.releasing != nil {
+		defer r.releasing()()
+	}
 	old = r.replace(b)
 	err = r.serving()
 	r.progress.swapped(b.through, b.version)
@@ -481,8 +484,5 @@ func (r *runner) swap(ctx context.Context, b *instance) (old *instance, err erro
 		r.logger.Error("serve a rebuilt file", "error", err)
 	}
 	r.config.step(r.name, stepSwapped)
-	if r.released != nil {
-		r.released()
-	}
 	return old, nil
 }

@@ -34,9 +34,9 @@ type runner struct {
 	// folded, if not nil, is called after each batch that was committed while
 	// live.
 	folded func()
-	// released, if not nil, is called after a parked commit was folded or
-	// skipped.
-	released func()
+	// releasing, if not nil, is called before parked commits are folded or
+	// skipped, and before another file serves; what it returns, after that.
+	releasing func() (released func())
 
 	mu sync.RWMutex // guards served: read-locked to take it, not while it is used
 	// served answers queries; nil while there is none. Only the goroutine

@@ -59,11 +59,11 @@ func Open(ctx context.Context, c Config) (*Set, error) {
 	}
 	s.alerter = newAlerter(c, s.byName[Alerts])
 	s.byName[Alerts].folded = s.alerter.wake
-	s.byName[Alerts].released = s.alerter.rewind
+	s.byName[Alerts].releasing = s.alerter.rewinding
 	if c.Commands != nil {
 		s.courier = newCourier(c, s.byName[Transfers])
 		s.byName[Transfers].folded = s.courier.wake
-		s.byName[Transfers].released = s.courier.rewind
+		s.byName[Transfers].releasing = s.courier.rewinding
 	}
 	errs := make([]error, len(s.runners))
 	var wg sync.WaitGroup
