@@ -49,8 +49,12 @@ func (f *refusals) connection(protocol, reason string) {
 	f.metrics.Refused(protocol, reason) // what is counted is in the log
 }
 
-// connectionError counts one by the code of why not.
+// connectionError counts one by the code of why not. Who has left by himself is
+// none.
 func (f *refusals) connectionError(protocol string, err error) {
+	if errors.Is(err, errLeft) {
+		return
+	}
 	reason := "internal"
 	if no, ok := errors.AsType[*domain.Rejection](err); ok {
 		reason = no.Code

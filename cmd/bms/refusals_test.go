@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ func TestRefusals_are_counted_each_and_logged_once_a_minute(t *testing.T) {
 	f := newRefusals(telemetry.NewMetrics(), logger, func() time.Time { return now })
 	for range 1000 {
 		f.connectionError(telemetry.ProtocolWebSocket, domain.Reject(domain.CodeUnauthorized, "no"))
+		f.connectionError(telemetry.ProtocolWebSocket, fmt.Errorf("connect: %w", errLeft)) // which is none
 		f.connection(telemetry.ProtocolSocketIO, "unknown session")
 		f.request(httpapi.Refusal{Code: domain.CodeUnauthorized, Method: "GET", Route: "GET /api/branches", Client: "203.0.113.9"})
 		f.request(httpapi.Refusal{Code: domain.CodeInsufficientStock, Expected: true})

@@ -40,9 +40,20 @@ type socketClient struct {
 	ended     atomic.Pointer[actors.EndReason] // why the hub has ended it, if it has
 }
 
-// join lets a client in. Each one that is in has to be closed, once. The error
-// is a *domain.Rejection.
+// join lets a client in, in turn. Each one that is in has to be closed, once. The
+// error is or wraps a *domain.Rejection.
 func (s *sockets) join(ctx context.Context, r joinRequest) (_ *socketClient, recovered bool, err error) {
+	// Who gives up waiting has not connected: the turn comes first.
+	end, err := s.hub.Turn(ctx)
+	if err == nil {
+		defer end()
+		err = ctx.Err()
+	} else if ctx.Err() == nil {
+		err = domain.Reject(domain.CodeDraining, "the node is stopping, connect again")
+	}
+	if err != nil {
+		return nil, false, s.notJoined(ctx, r, err)
+	}
 	c := &socketClient{
 		sockets: s, protocol: r.protocol, namespace: r.namespace, transport: r.transport,
 		peer: r.peer, userID: r.token.Identity.UserID, resumable: r.keepRooms,
@@ -61,16 +72,12 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (_ *socketClient, rec
 		}
 		s.admission.release(c.peer, c.userID)
 	}()
-	c.conn, recovered, err = s.connect(ctx, actors.ConnectRequest{
+	c.conn, recovered, err = s.hub.Connect(ctx, actors.ConnectRequest{
 		Identity: r.token.Identity, ExpiresAt: r.token.ExpiresAt, Namespace: r.namespace,
 		SID: r.sid, NewSID: s.ids.newSID, Cursor: r.cursor, KeepRooms: r.keepRooms, Codec: r.codec, Transport: c,
 	})
 	if err != nil {
-		if _, no := errors.AsType[*domain.Rejection](err); !no {
-			s.logger.Error("connect", "namespace", r.namespace, "error", err)
-			err = comeBack(domain.CodeOverloaded, clientsRetry, "the server cannot read its log now")
-		}
-		return nil, false, err
+		return nil, false, s.notJoined(ctx, r, err)
 	}
 	if instead && c.conn.SID() != r.sid {
 		if no := s.admission.stay(c.userID); no != nil {
@@ -85,14 +92,23 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (_ *socketClient, rec
 	return c, recovered, nil
 }
 
-// connect connects in turn.
-func (s *sockets) connect(ctx context.Context, r actors.ConnectRequest) (c *actors.Connection, recovered bool, err error) {
-	end, err := s.hub.Turn(ctx)
-	if err != nil {
-		return nil, false, fmt.Errorf("connect: %w", err)
+// errLeft is wrapped by what a client is told that has gone while it was being
+// let in: it has not been refused.
+var errLeft = errors.New("the client has left")
+
+// notJoined is what a client is told that is not let in because of an error.
+func (s *sockets) notJoined(ctx context.Context, r joinRequest, err error) error {
+	if _, no := errors.AsType[*domain.Rejection](err); no {
+		return err
 	}
-	defer end()
-	return s.hub.Connect(ctx, r)
+	switch gone := ctx.Err(); {
+	case errors.Is(gone, context.DeadlineExceeded):
+		return comeBack(domain.CodeOverloaded, clientsRetry, "too many clients are coming in at once")
+	case gone != nil:
+		return fmt.Errorf("%w: %w", errLeft, comeBack(domain.CodeOverloaded, clientsRetry, "the connection ended while it was being made"))
+	}
+	s.logger.Error("connect", "namespace", r.namespace, "error", err)
+	return comeBack(domain.CodeOverloaded, clientsRetry, "the server cannot read its log now")
 }
 
 // valid reports whether a cursor can be gone on from.
