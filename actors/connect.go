@@ -145,10 +145,12 @@ func (h *Hub) resume(ctx context.Context, r ConnectRequest) (b beginning, err er
 	case r.SID == "":
 		b.sid = r.NewSID()
 	case r.KeepRooms:
-		if b.rooms, err = h.cfg.Sessions.Load(ctx, r.SID); err != nil {
+		rooms, err := h.cfg.Sessions.Load(ctx, r.SID)
+		if err != nil {
 			h.cfg.Logger.ErrorContext(ctx, "the rooms of a session are lost", "sid", r.SID, "error", err)
 			return b, ctx.Err()
 		}
+		b.rooms = rooms.within(h.cfg.Log.Check, cursor)
 	}
 	b.recovered = true
 	return b, nil

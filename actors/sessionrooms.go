@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"bms/domain"
@@ -14,6 +15,20 @@ import (
 type SessionRooms struct {
 	Joined map[string]domain.Position
 	Left   []string
+}
+
+// within returns the rooms for a session that goes on at a cursor in a log, of
+// whose positions check approves. A room joined at another, which a power cut has
+// taken from the log, is joined at the cursor: by now there are events of others
+// where those were that came before.
+func (r SessionRooms) within(check func(domain.Position) error, cursor domain.Position) SessionRooms {
+	r.Joined = maps.Clone(r.Joined)
+	for name, from := range r.Joined {
+		if check(from) != nil {
+			r.Joined[name] = cursor
+		}
+	}
+	return r
 }
 
 // SessionStore keeps the rooms of sessions over the end of their connections,

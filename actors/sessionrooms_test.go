@@ -173,6 +173,39 @@ func Test_rooms_that_a_client_stays_out_of_are_bounded(t *testing.T) {
 	})
 }
 
+// A power cut may take the log's end and leave the rooms that were saved then:
+// what comes in the place of what was lost is for them.
+func Test_rooms_joined_beyond_what_is_left_of_the_log_are_joined(t *testing.T) {
+	for name, id := range map[string]domain.Identity{"beside": {UserID: "u1", Role: domain.RoleManager, Branches: []string{"b1", "b2"}}, "among_all": admin("root")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &memSessions{rooms: map[string]SessionRooms{}}
+				h := newHouse(t, func(c *HubConfig) { c.Sessions = store })
+				start := h.sell("b1")
+				lost := h.log.Head()
+				lost.Seq += 10
+				h.log.BeginEpoch()
+				store.rooms["s9"] = SessionRooms{Joined: map[string]domain.Position{"branch:b1": lost}, Left: []string{"branch:b2"}}
+				c, recovered := h.connectAs("s9", id, start, 1<<10)
+				if !recovered {
+					t.Fatal("recovered false, want true")
+				}
+				var want []string
+				for range 10 {
+					want = append(want, h.sell("b1"))
+					h.sell("b2")
+				}
+				synctest.Wait()
+				wantEvents(t, name, c.leave(), want)
+				if got := store.rooms["s9"].Joined["branch:b1"]; got != lost {
+					t.Errorf("what the store keeps is changed to %s, want it as it was", got)
+				}
+				h.hub.Close()
+			})
+		})
+	}
+}
+
 // Invariant 4: what is being saved when a client goes is there when it comes
 // back, and what it asked for after that is not made half.
 func Test_a_session_that_comes_back_waits_for_what_is_being_saved(t *testing.T) {
