@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bms/domain"
@@ -242,6 +243,14 @@ func (h *house) connectAs(sid string, id domain.Identity, cursor string, size in
 func (h *house) sell(branch string) string {
 	h.t.Helper()
 	return h.put(domain.StreamOfBranch(branch), domain.Fact{BranchID: branch, Payload: domain.InventoryUpdated{ProductID: "p1", Delta: -1, Reason: "sale"}})
+}
+
+// forget waits until the feed has all, and puts it out of a memory of one frame.
+func (h *house) forget() {
+	h.t.Helper()
+	synctest.Wait()
+	h.sell("b9") // nobody's, in a batch of its own
+	synctest.Wait()
 }
 
 // count appends a commit of so many events of a branch, and returns their

@@ -50,7 +50,7 @@ func Test_catching_up_what_is_of_no_concern_is_passed_without_being_read_again(t
 		for range 5000 {
 			h.sell("b2")
 		}
-		synctest.Wait() // until the feed has it
+		h.forget()
 		first, _ := h.connect(staff("u1", "b1"), start)
 		synctest.Wait()
 		wantEvents(t, "the first", first.leave(), []string{mine})
@@ -72,7 +72,7 @@ func Test_catching_up_gives_out_the_session_before_it_looks_far(t *testing.T) {
 		for range 20 * spanCommits {
 			h.sell("b2")
 		}
-		synctest.Wait()
+		h.forget()
 		c := h.pull(staff("u1", "b1"), domain.NamespaceAll, start)
 		frames := c.next()
 		if len(frames) != 1 || !strings.HasPrefix(string(frames[0]), "session ") {
@@ -108,7 +108,7 @@ func Test_catching_up_through_large_commits_keeps_to_its_memory(t *testing.T) {
 		for range 40 {
 			want = append(want, h.count("b1", lines)...)
 		}
-		synctest.Wait()
+		h.forget()
 		c, _ := h.connectSized(staff("u1", "b1"), start.String(), 1<<20)
 		synctest.Wait()
 		wantEvents(t, "who catches up", c.leave(), want)
@@ -185,7 +185,7 @@ func Test_who_leaves_while_the_log_is_read_joins_no_room(t *testing.T) {
 			h.sell("b1")
 		}
 		h.setUser(domain.UserUpdated{UserID: "u1", Action: domain.ActionCreated, Role: domain.RoleStaff, Branches: []string{"b1", "b2"}})
-		synctest.Wait()
+		h.forget()
 		goOn := make(chan struct{})
 		log.wait = goOn
 		c, _ := h.connect(staff("u1", "b1"), start)
@@ -210,7 +210,7 @@ func Test_who_leaves_while_waiting_for_a_turn_waits_no_longer(t *testing.T) {
 		for range 10 {
 			h.sell("b1")
 		}
-		synctest.Wait()
+		h.forget()
 		for range h.hub.cfg.Turns {
 			if _, err := h.hub.Turn(t.Context()); err != nil {
 				t.Fatal(err)

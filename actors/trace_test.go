@@ -140,7 +140,7 @@ func Test_what_is_read_again_is_traced_as_a_replay(t *testing.T) {
 		h.putTraced(map[string]string{"traced": "yes"})
 		h.sell("b1")
 		h.sell("b1")
-		synctest.Wait()
+		h.forget()
 		c, recovered := h.connect(staff("u", "b1"), before)
 		synctest.Wait()
 		if !recovered {

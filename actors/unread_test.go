@@ -128,9 +128,7 @@ func Test_unread_notifications_survive_a_cut_at_any_frame(t *testing.T) {
 			for range count {
 				want = append(want, h.notify("u1"))
 			}
-			c, _ := h.connect(staff("u1", "b1"), "")
-			c.setStuck(true)
-			synctest.Wait()
+			c := h.pull(staff("u1", "b1"), domain.NamespaceAll, "")
 			var frames [][]byte
 			for len(frames) < cut {
 				if frames = c.conn.Next(frames, 1); c.conn.Cursor().String() != cursorOf(string(frames[len(frames)-1])) {
@@ -143,7 +141,7 @@ func Test_unread_notifications_survive_a_cut_at_any_frame(t *testing.T) {
 					got = append(got, string(f[:domain.PositionLen]))
 				}
 			}
-			c.leave()
+			c.conn.Closed("transport close")
 			again, recovered := h.connect(staff("u1", "b1"), cursorOf(string(frames[cut-1])))
 			if !recovered {
 				t.Fatalf("cut at %d: recovered false, want true", cut)
