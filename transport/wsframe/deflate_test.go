@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -170,17 +171,22 @@ func Test_deflate_bomb_is_cut_off_at_the_read_limit(t *testing.T) {
 	client := make([]byte, 0, len(bomb)+14)
 	client = append(client, fin|rsv1|byte(OpBinary), 0x80|127, 0, 0, 0, 0, byte(len(bomb)>>24), byte(len(bomb)>>16), byte(len(bomb)>>8), byte(len(bomb)), 0, 0, 0, 0)
 	client = append(client, bomb...)
-	a := acceptWith(t, Options{Deflater: newDeflater(1024), ReadLimit: limit}, "Sec-WebSocket-Extensions: permessage-deflate\r\n", "")
-	go func() { _, _ = a.client.Write(client) }()
-	go func() { _, _ = io.Copy(io.Discard, a.reader) }()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, _, err := a.conn.Read()
-	runtime.ReadMemStats(&after)
-	if !errors.Is(err, websocket.ErrMessageTooBig) {
-		t.Errorf("read: %v, want %v", err, websocket.ErrMessageTooBig)
+	// What others allocate at the same time counts, too: the least of some.
+	took := uint64(math.MaxUint64)
+	for range 5 {
+		a := acceptWith(t, Options{Deflater: newDeflater(1024), ReadLimit: limit}, "Sec-WebSocket-Extensions: permessage-deflate\r\n", "")
+		go func() { _, _ = a.client.Write(client) }()
+		go func() { _, _ = io.Copy(io.Discard, a.reader) }()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _, err := a.conn.Read()
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, websocket.ErrMessageTooBig) {
+			t.Errorf("read: %v, want %v", err, websocket.ErrMessageTooBig)
+		}
+		took = min(took, after.TotalAlloc-before.TotalAlloc)
 	}
-	if took := after.TotalAlloc - before.TotalAlloc; took > 20*limit {
+	if took > 20*limit {
 		t.Errorf("%d bytes were allocated for it, the limit is %d", took, limit)
 	}
 }
