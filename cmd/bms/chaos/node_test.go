@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +45,7 @@ type node struct {
 // the test fails.
 func newNode(t *testing.T, binary, data string, flags ...string) *node {
 	t.Helper()
-	n := &node{binary: binary, data: data, addr: "127.0.0.1:0", flags: flags, stderr: filepath.Join(t.TempDir(), "stderr")}
+	n := &node{binary: binary, data: data, addr: quietAddr(t), flags: flags, stderr: filepath.Join(t.TempDir(), "stderr")}
 	var err error
 	if n.output, err = os.Create(n.stderr); err != nil {
 		t.Fatal(err)
@@ -56,6 +58,24 @@ func newNode(t *testing.T, binary, data string, flags ...string) *node {
 		}
 	})
 	return n
+}
+
+// quietAddr is an address to serve on again and again: its port is below those
+// that systems give to who asks for any, so nobody takes it while no node is
+// there.
+func quietAddr(t *testing.T) string {
+	t.Helper()
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			_ = l.Close()
+			return addr
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func tail(file string) string {
@@ -110,13 +130,9 @@ func (n *node) start() error {
 	}
 	select {
 	case line, ok := <-announced:
-		_, at, found := strings.Cut(line, "serving on http://")
-		if !ok || !found {
+		if !ok || !strings.Contains(line, "serving on http://"+n.addr) {
 			<-n.exited
 			return fmt.Errorf("%w: %v", errEnded, n.cmd.ProcessState)
-		}
-		if strings.HasSuffix(n.addr, ":0") { // from now on the same; the proxy reads it
-			n.addr, _, _ = strings.Cut(at, " ")
 		}
 		return nil
 	case <-time.After(patience):

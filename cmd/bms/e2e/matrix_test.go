@@ -243,7 +243,7 @@ func (n *node) killAndMiss(admin string) (again *node, missed string) {
 	n.t.Helper()
 	n.signal(syscall.SIGKILL)
 	n.exit()
-	elsewhere := serveOn(n.t, n.data, "127.0.0.1:0", n.flags...)
+	elsewhere := serveOn(n.t, n.data, quietAddr(n.t), n.flags...)
 	missed = lastly(elsewhere, admin, "b1")
 	lastly(elsewhere, admin, "b2") // not for them
 	elsewhere.signal(syscall.SIGKILL)

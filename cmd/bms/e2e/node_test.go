@@ -3,7 +3,11 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,10 +30,28 @@ type node struct {
 	flags []string
 }
 
-// serve starts a node on a free port, with a data folder of its own.
+// serve starts a node with a port and a data folder of its own.
 func serve(t *testing.T, flags ...string) *node {
 	t.Helper()
-	return serveOn(t, t.TempDir(), "127.0.0.1:0", flags...)
+	return serveOn(t, t.TempDir(), quietAddr(t), flags...)
+}
+
+// quietAddr is an address to serve on again and again: its port is below those
+// that systems give to who asks for any, so nobody takes it while no node is
+// there.
+func quietAddr(t *testing.T) string {
+	t.Helper()
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			_ = l.Close()
+			return addr
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func serveOn(t *testing.T, data, addr string, flags ...string) *node {
