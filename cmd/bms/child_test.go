@@ -90,7 +90,10 @@ func startCommand(tb testing.TB, cmd *exec.Cmd) *child {
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = cmd.Process.Kill() }) // nothing, if it has ended
+	tb.Cleanup(func() {
+		_ = cmd.Process.Kill() // nothing, if it has ended
+		_ = cmd.Wait()         // nothing, if somebody has waited
+	})
 	return &child{cmd, stdin, bufio.NewReader(stdout)}
 }
 
