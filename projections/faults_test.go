@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"bms/domain"
+	"bms/projections/pagesum"
 	"bms/transport/eventlog/eventlogtest"
 )
 
@@ -158,7 +159,7 @@ func TestAFlippedBitIsFoundInEveryProjection(t *testing.T) {
 		if err := c.close(); err != nil {
 			t.Fatal(err)
 		}
-		raw[(root-1)*pageSize+random.Int64N(pageSize-pageTail)] ^= 1 << random.IntN(8)
+		raw[(root-1)*pagesum.Size+random.Int64N(pagesum.Size-pagesum.Tail)] ^= 1 << random.IntN(8)
 		write(t, path, raw)
 	}
 	failed := make(chan string, 1000)

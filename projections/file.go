@@ -86,12 +86,11 @@ func (e epochs) at(key int64) domain.Position {
 //
 // Without a schema the file must be there, and is one of another version.
 func openFile(path, schema string, beside bool) (*file, error) {
+	open := connect
 	if schema != "" {
-		if err := createFile(path); err != nil {
-			return nil, err
-		}
+		open = create
 	}
-	writer, err := connect(path, writerSettings...)
+	writer, err := open(path, writerSettings...)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"bms/domain"
+	"bms/projections/pagesum"
 )
 
 // conn is a connection to a projection's file with its prepared statements. It
@@ -25,11 +26,17 @@ type conn struct {
 
 // connect opens a connection to a file that is there; settings are PRAGMAs,
 // "name(value)".
-func connect(file string, settings ...string) (*conn, error) {
-	if err := pageVFS(); err != nil {
+func connect(file string, settings ...string) (*conn, error) { return dial(file, "rw", settings) }
+
+// create is connect, and makes the file if it isn't there.
+func create(file string, settings ...string) (*conn, error) { return dial(file, "rwc", settings) }
+
+func dial(file, mode string, settings []string) (*conn, error) {
+	vfs, err := pagesum.VFS()
+	if err != nil {
 		return nil, err
 	}
-	query := url.Values{"_pragma": settings, "vfs": {vfsName}, "mode": {"rw"}}
+	query := url.Values{"_pragma": settings, "vfs": {vfs}, "mode": {mode}}
 	dc, err := (&sqlite.Driver{}).Open("file:" + (&url.URL{Path: file}).EscapedPath() + "?" + query.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
@@ -161,16 +168,14 @@ func damaged(err error) bool {
 	if errors.Is(err, domain.ErrCorrupt) {
 		return false
 	}
-	if errors.Is(err, errStale) {
+	if errors.Is(err, errStale) || pagesum.Damaged(err) {
 		return true
 	}
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return false
 	}
-	switch code := e.Code(); code & 0xff {
-	case sqlite3.SQLITE_IOERR:
-		return code == sqlite3.SQLITE_IOERR_DATA // a page's checksum
+	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT:
 		return true
 	}

@@ -25,10 +25,11 @@ var house = map[string][]string{
 	"domain":                          {},
 	"domain/audit":                    {"domain"},
 	"actors":                          {"domain"},
-	"projections":                     {"domain"},
+	"projections":                     {"domain", "projections/pagesum"},
+	"projections/pagesum":             {},
 	"transport/auth":                  {"domain"},
 	"transport/commandbus":            {"domain", "actors"},
-	"transport/eventlog":              {"domain"},
+	"transport/eventlog":              {"domain", "projections/pagesum"},
 	"transport/eventlog/eventlogtest": {"domain"},
 	"transport/httpapi":               {"domain", "actors", "projections"},
 	"transport/plainws":               {"transport/wsframe"}, // knows nothing of BMS
@@ -69,7 +70,7 @@ var fenced = map[string]string{
 // unobserved packages tell what they do by hooks and know nothing of who
 // listens.
 var (
-	unobserved = []string{"domain", "domain/audit", "actors", "projections", "transport/eventlog"}
+	unobserved = []string{"domain", "domain/audit", "actors", "projections", "projections/pagesum", "transport/eventlog"}
 	observers  = []string{"go.opentelemetry.io/", "github.com/prometheus/"}
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -36,8 +37,8 @@ func verifyCommand() (*flagSet, runFunc) {
 func projectionsDir(dataDir string) string { return filepath.Join(dataDir, "projections") }
 
 // verify reads all of the log, up to where it ends at the beginning, and checks
-// it; then the read models' files. All that is wrong is printed, the error names
-// the first of it.
+// it; then its index and the read models' files. All that is wrong is printed, the
+// error names the first of it.
 func verify(ctx context.Context, c *verifyConfig, stdout, stderr io.Writer) (err error) {
 	reader, err := eventlog.OpenReadOnly(ctx, c.dataDir)
 	if err != nil {
@@ -68,6 +69,11 @@ func verify(ctx context.Context, c *verifyConfig, stdout, stderr io.Writer) (err
 		wrong("after %s: %v", report.Head, damage)
 	}
 	printReport(stdout, report, took)
+	if damage == nil {
+		if err := checkIndex(ctx, reader, stdout, wrong); err != nil {
+			return err
+		}
+	}
 	if damage == nil && !c.logOnly {
 		checks, err := checkProjections(ctx, c.dataDir, reader, stderr)
 		if err != nil {
@@ -156,6 +162,22 @@ func readLog(ctx context.Context, reader domain.Reader, end uint64, out chan<- b
 		}
 		after = commits[len(commits)-1].Position.Seq
 	}
+}
+
+// checkIndex compares what the log is looked up by with the log.
+func checkIndex(ctx context.Context, reader *eventlog.ReadOnly, stdout io.Writer, wrong func(format string, args ...any)) error {
+	covered, err := reader.CheckIndex(ctx)
+	switch {
+	case errors.Is(err, eventlog.ErrIndex):
+		wrong("%v: stop the node and remove that file, it is made anew at the start", err)
+	case errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintln(stdout, "index         is not there, the next start makes it")
+	case err != nil:
+		return err
+	default:
+		fmt.Fprintf(stdout, "index         agrees with the log up to commit %d\n", covered)
+	}
+	return nil
 }
 
 // checkProjections compares the read models with the log, by folds in a

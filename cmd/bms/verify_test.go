@@ -187,6 +187,17 @@ func Test_verify_names_what_is_wrong_and_where(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "commit 22: record is damaged"},
+		"a_flipped_bit_of_the_index": {func(t *testing.T, dir string) {
+			file := filepath.Join(dir, "index.db")
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			content[len(content)/2] ^= 1
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "it is made anew at the start"},
 		"a_read_model_changed": {func(t *testing.T, dir string) {
 			files, err := filepath.Glob(filepath.Join(dir, "projections", "inventory-v*.db"))
 			if err != nil || len(files) != 1 {

@@ -10,6 +10,8 @@ import (
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"bms/projections/pagesum"
 )
 
 const immutable = "immutable"
@@ -26,17 +28,30 @@ type conn struct {
 // openConn opens a file in a mode of SQLite's: "rwc", "rw", or immutable, which
 // reads the database without what is beside it and changes nothing.
 func openConn(file string, mode string, pragmas ...string) (*conn, error) {
-	u := url.URL{Scheme: "file", Path: file}
-	q := url.Values{"mode": {mode}, "_error_rc": {"1"}}
+	q := url.Values{"mode": {mode}}
 	if mode == immutable {
-		q.Set("mode", "ro")
-		q.Set("immutable", "1")
+		q = url.Values{"mode": {"ro"}, "immutable": {"1"}}
 	}
-	for _, p := range pragmas {
-		q.Add("_pragma", p)
+	return dial(file, q, pragmas)
+}
+
+// openSummed is openConn for a file whose pages have checksums: the index. It is
+// also made with them.
+func openSummed(file string, mode string, pragmas ...string) (*conn, error) {
+	vfs, err := pagesum.VFS()
+	if err != nil {
+		return nil, err
 	}
-	u.RawQuery = q.Encode()
-	connector, err := sqlite.NewConnector(u.String())
+	return dial(file, url.Values{"mode": {mode}, "vfs": {vfs}}, pragmas)
+}
+
+func uri(file string, q url.Values) string {
+	return (&url.URL{Scheme: "file", Path: file, RawQuery: q.Encode()}).String()
+}
+
+func dial(file string, q url.Values, pragmas []string) (*conn, error) {
+	q["_error_rc"], q["_pragma"] = []string{"1"}, pragmas
+	connector, err := sqlite.NewConnector(uri(file, q))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
@@ -117,8 +132,13 @@ func (s *stmt) changes(values ...driver.Value) (bool, error) {
 	return n > 0, err
 }
 
-// attach adds another file to the connection under a name.
+// attach adds another file, which is there and whose pages have checksums, to the
+// connection under a name.
 func (c *conn) attach(file, name string) error {
+	vfs, err := pagesum.VFS()
+	if err != nil {
+		return err
+	}
 	if err := c.detach(name); err != nil {
 		return err
 	}
@@ -126,7 +146,7 @@ func (c *conn) attach(file, name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.run(file), s.close())
+	return errors.Join(s.run(uri(file, url.Values{"mode": {"rw"}, "vfs": {vfs}})), s.close())
 }
 
 // detach takes an attached file away. Statements that need it fail, until it is
@@ -200,5 +220,5 @@ func code(err error) int {
 
 func isDamage(err error) bool {
 	c := code(err)
-	return c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB
+	return c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB || pagesum.Damaged(err)
 }

@@ -10,6 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	shim.once.Do(shim.install) // before another VFS is put over it
 	goleak.VerifyTestMain(m)
 }
 

@@ -209,7 +209,11 @@ func replace(t *testing.T, file string, n int) {
 // alter runs SQL on a closed file.
 func alter(t *testing.T, file, sql string) {
 	t.Helper()
-	c, err := openConn(file, "rw")
+	open := openConn
+	if filepath.Base(file) == indexName {
+		open = openSummed
+	}
+	c, err := open(file, "rw")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,6 +242,26 @@ func TestIndex_is_made_anew(t *testing.T) {
 			alter(t, index, "DELETE FROM streams; DELETE FROM commands; UPDATE covered SET seq = 0")
 		},
 		"other_format": func(t *testing.T, index string) { alter(t, index, "PRAGMA user_version = 99") },
+		"without_checksums": func(t *testing.T, index string) {
+			c, err := openConn(index, "rw")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(c.exec("UPDATE covered SET seq = seq"), c.close()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"ahead_of_what_it_says": func(t *testing.T, index string) {
+			log, err := openConn(filepath.Join(filepath.Dir(index), fileName), "rw")
+			if err != nil {
+				t.Fatal(err)
+			}
+			row, err := log.queryOne("SELECT checksum FROM commits WHERE seq = 50")
+			if err = errors.Join(err, log.close()); err != nil {
+				t.Fatal(err)
+			}
+			alter(t, index, fmt.Sprintf("UPDATE covered SET seq = 50, checksum = %d", row[0]))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

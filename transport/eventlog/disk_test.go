@@ -157,7 +157,6 @@ func (d *disk) synced(name string) {
 // watch begins to watch a folder; what is in it is on disk. The test ends it.
 func watch(t *testing.T, dir string) *disk {
 	t.Helper()
-	shim.once.Do(shim.install)
 	d := &disk{dir: dir, files: map[string]*diskFile{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -13,7 +13,8 @@
 //	meta       the marker that tells a clean from an unclean stop
 //
 // log.db is the log; index.db is made anew from it if absent or damaged, also
-// while the log is in use.
+// while the log is in use. A command or version that it doesn't have is taken for
+// new, so each of its pages has a checksum, too (bms/projections/pagesum).
 //
 // Every row of commits carries a CRC-32C over all its columns, sequences and
 // stream versions are contiguous; all three are checked by every read, because

@@ -74,43 +74,27 @@ func commandKey(userID, commandID string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// found is what an index file turns out to be.
-type found int
-
-const (
-	usable  found = iota
-	useless       // damaged, or of another format
-	foreign       // sound, but not of this log, or of a longer one
-)
-
 // bringUp opens the index file of a log, making it if it is not there, and
 // brings it up to the log's end. A useless one is made anew if remake is set,
-// which it must not be while readers have it open, and else is errUseless.
+// which it must not be while readers have it open, and else is an error that
+// uselessIndex tells.
 //
 // A foreign one says that log.db has lost its end, or was replaced: the index
 // never runs ahead of what is on disk. That is domain.ErrCorrupt, except after
 // an unclean stop with relaxed durability (lossy).
 func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
-	state, err := usable, error(nil)
+	var err error
 	if remake { // before SQLite has recovered it
-		state, err = inspected(file)
-	}
-	if err == nil && state == usable {
-		state, err = x.open(file, log)
-	}
-	switch {
-	case err != nil || state == usable:
-	case state == foreign && !lossy:
-		err = fmt.Errorf("%w: log.db is not the log that this index is of, or has lost its end; if it was replaced on purpose, remove index.db", domain.ErrCorrupt)
-	case !remake:
-		err = errUseless
-	default:
-		if err = errors.Join(x.close(), removeDatabase(file)); err == nil {
-			_, err = x.open(file, log)
-		}
+		err = inspected(file)
 	}
 	if err == nil {
-		err = x.catchUp(log)
+		err = x.open(file, log, lossy)
+	}
+	if remake && uselessIndex(err) {
+		x.logger.Warn("the log's index is made anew", "error", err)
+		if err = errors.Join(x.close(), removeDatabase(file)); err == nil {
+			err = x.open(file, log, lossy)
+		}
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("index %s: %w", file, err), x.close())
@@ -120,39 +104,45 @@ func (x *index) bringUp(file string, log *conn, remake, lossy bool) error {
 
 // inspected looks for what SQLite does not notice: an index whose write-ahead
 // log would be dropped when some of it is in the database already.
-func inspected(file string) (found, error) {
+func inspected(file string) error {
 	wal, err := inspectWAL(file)
 	if err == nil && wal.mixed() {
-		return useless, nil
+		return fmt.Errorf("%w: its write-ahead log is damaged", errUseless)
 	}
-	return usable, err
+	return err
 }
 
-func (x *index) open(file string, log *conn) (found, error) {
-	state, err := x.tryOpen(file, log)
-	if isDamage(err) {
-		return useless, nil
+// open opens the file, making it if it is not there, and brings it up to the
+// log's end.
+func (x *index) open(file string, log *conn, lossy bool) error {
+	if err := x.openFile(file); err != nil {
+		return err
 	}
-	return state, err
+	if err := x.belongs(log, lossy); err != nil {
+		return err
+	}
+	return x.catchUp(log)
 }
 
-func (x *index) tryOpen(file string, log *conn) (state found, err error) {
+func (x *index) openFile(file string) (err error) {
 	// The page cache holds what is not committed; synchronous=NORMAL keeps
 	// the file sound at any crash, and is all that is needed here.
-	x.conn, err = openConn(file, "rwc", "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(0)", "cache_size(-65536)", "temp_store(MEMORY)")
+	x.conn, err = openSummed(file, "rwc", "busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(0)", "cache_size(-65536)", "temp_store(MEMORY)")
 	if err != nil {
-		return useless, err
+		return err
 	}
 	version, err := pragmaInt(x.conn, "user_version")
 	if err != nil {
-		return useless, err
+		return err
 	}
-	if version == 0 {
+	switch version {
+	case schemaVersion:
+	case 0:
 		if err := x.conn.exec(fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", indexSchema, applicationID, schemaVersion)); err != nil {
-			return useless, err
+			return err
 		}
-	} else if version != schemaVersion {
-		return useless, nil
+	default:
+		return fmt.Errorf("%w: it has format %d, this program knows %d", errUseless, version, schemaVersion)
 	}
 	for _, p := range []struct {
 		stmt **stmt
@@ -165,25 +155,33 @@ func (x *index) tryOpen(file string, log *conn) (state found, err error) {
 		{&x.version, "SELECT max(version) FROM streams WHERE stream = ?"},
 	} {
 		if *p.stmt, err = x.conn.prepare(p.sql); err != nil {
-			return useless, err
+			return err
 		}
 	}
-	covered, checksum, err := x.covered()
-	if err != nil {
-		return useless, err
-	}
-	if covered == 0 {
-		return usable, nil
-	}
-	row, err := log.queryOne("SELECT checksum FROM commits WHERE seq = ?", covered)
-	if row == nil || row[0] != driver.Value(checksum) {
-		return foreign, err
-	}
-	return usable, err
+	return nil
 }
 
-func (x *index) covered() (seq, checksum int64, err error) {
-	row, err := x.conn.queryOne("SELECT seq, checksum FROM covered")
+// belongs returns nil if the log has the last commit that the index covers.
+func (x *index) belongs(log *conn, lossy bool) error {
+	covered, checksum, err := coveredBy(x.conn)
+	if err != nil || covered == 0 {
+		return err
+	}
+	row, err := log.queryOne("SELECT checksum FROM commits WHERE seq = ?", covered)
+	switch {
+	case err != nil:
+		return err
+	case row != nil && row[0] == driver.Value(checksum):
+		return nil
+	case lossy:
+		return fmt.Errorf("%w: it reaches beyond what is left of that", errUseless)
+	}
+	return fmt.Errorf("%w: log.db is not the log that this index is of, or has lost its end; if it was replaced on purpose, remove index.db", domain.ErrCorrupt)
+}
+
+// coveredBy is how far an index reaches, and the checksum of the commit there.
+func coveredBy(index *conn) (seq, checksum int64, err error) {
+	row, err := index.queryOne("SELECT seq, checksum FROM covered")
 	if err != nil || row == nil {
 		return 0, 0, err
 	}
@@ -195,7 +193,7 @@ func (x *index) covered() (seq, checksum int64, err error) {
 // catchUp indexes what the log has beyond the index, and begins the
 // transaction of what comes next.
 func (x *index) catchUp(log *conn) error {
-	covered, _, err := x.covered()
+	covered, _, err := coveredBy(x.conn)
 	if err != nil {
 		return err
 	}
@@ -211,7 +209,10 @@ func (x *index) catchUp(log *conn) error {
 	err = s.each(func(row []driver.Value) (bool, error) {
 		e := entryOf(row)
 		fresh, err := x.add(&e)
-		if err == nil && !fresh {
+		switch {
+		case err == nil && !fresh && covered > 0: // or in the log twice, which shows when it is made anew
+			err = fmt.Errorf("%w: it has the version or the command of commit %d, which is beyond it", errUseless, e.seq)
+		case err == nil && !fresh:
 			err = fmt.Errorf("%w: commit %d: its version or its command is in the log twice", domain.ErrCorrupt, e.seq)
 		}
 		if err != nil {

@@ -118,7 +118,7 @@ func (l *Log) open(ctx context.Context) error {
 	l.pool.wake = l.queue.signal
 	l.writer = &writer{log: l, last: last, heads: newHeads(l.config.Streams)}
 	if err := l.writer.open(true); err != nil {
-		return err
+		return damaged(err)
 	}
 	if err := removeDatabase(filepath.Join(l.config.Dir, newIndexName)); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"bms/domain"
+	"bms/projections/pagesum"
 )
 
 const (
@@ -148,6 +149,8 @@ func (p *pool) explain(err error) error {
 	switch {
 	case err == nil, errors.Is(err, domain.ErrCorrupt), errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrLogUnavailable):
 		return err
+	case pagesum.Damaged(err): // only the index has such pages
+		return p.doubt(err)
 	case isDamage(err):
 		return fmt.Errorf("%w: %s: %w", domain.ErrCorrupt, p.file, err)
 	case code(err) != 0:

@@ -12,17 +12,20 @@ import (
 const newIndexName = "index.new.db"
 
 var (
-	// errUseless is returned by index.bringUp for a file that is of no use
-	// and must not be removed, because readers have it open.
-	errUseless = errors.New("it is damaged")
+	// errUseless is wrapped by errors about an index that is sound, and of no
+	// use all the same.
+	errUseless = errors.New("it is no index of this log")
 	// errDoubted is the writer's reason to make the index anew when a reader
 	// has met damage in it.
 	errDoubted = errors.New("it is damaged, and made anew from the log")
 )
 
+// uselessIndex reports whether an error says that an index is to be made anew.
+func uselessIndex(err error) bool { return isDamage(err) || errors.Is(err, errUseless) }
+
 // doubt notes an error of the index that says that its file is damaged.
 func (w *writer) doubt(err error) {
-	if isDamage(err) || errors.Is(err, errUseless) || errors.Is(err, errDoubted) {
+	if uselessIndex(err) || errors.Is(err, errDoubted) {
 		w.damage = err
 	}
 }
