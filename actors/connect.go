@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,8 @@ type ConnectRequest struct {
 	// SID is the session that the client asks to go on with, empty for none.
 	// A connection that has it is replaced.
 	SID string
+	// Began is when that session began.
+	Began time.Time
 	// NewSID makes the id of a session that begins: where none goes on.
 	NewSID func() string
 	// Cursor is the last position the client has, empty for none.
@@ -145,7 +148,10 @@ func (h *Hub) resume(ctx context.Context, r ConnectRequest) (b beginning, err er
 	case r.SID == "":
 		b.sid = r.NewSID()
 	case r.KeepRooms:
-		rooms, err := h.cfg.Sessions.Load(ctx, r.SID)
+		rooms, err := h.cfg.Sessions.Load(ctx, r.SID, r.Began)
+		if errors.Is(err, ErrSessionForgotten) {
+			return b, nil
+		}
 		if err != nil {
 			h.cfg.Logger.ErrorContext(ctx, "the rooms of a session are lost", "sid", r.SID, "error", err)
 			return b, ctx.Err()

@@ -49,6 +49,7 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"rooms_left_for_ever":           {"membership.go", "delete(next.left, name)", ""},
 		"rooms_joined_for_once":         {"sessionrooms.go", "return c.hub.cfg.Sessions.Save(ctx, c.sid, rooms)", "rooms.Joined = nil; return c.hub.cfg.Sessions.Save(ctx, c.sid, rooms)"},
 		"branches_come_back_early":      {"membership.go", "return left || !e.Pos.After(c.joined[name])", "return left"},
+		"sessions_of_unknown_rooms":     {"connect.go", "if errors.Is(err, ErrSessionForgotten) {\n\t\t\treturn b, nil", "if errors.Is(err, ErrSessionForgotten) {\n\t\t\terr = nil"},
 		"rooms_joined_in_what_is_lost":  {"sessionrooms.go", "r.Joined[name] = cursor", "_ = name"},
 		"rooms_saved_by_who_has_gone":   {"sessionrooms.go", "if !c.hub.knows(c) {", "if false {"},
 		"rooms_loaded_while_saved":      {"connect.go", "if r.SID != \"\" {", "if false && r.SID != \"\" {"},

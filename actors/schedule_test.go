@@ -210,10 +210,13 @@ func (s *schedule) connect(sub *subscriber) error {
 	}
 	lost := s.r.IntN(20) == 0
 	s.store.loading = func() error {
-		if lost {
-			return errors.New("damaged")
+		switch {
+		case !lost:
+			return nil
+		case len(sub.changes) == 0: // it may have been in any rooms, for all that is known
+			return ErrSessionForgotten
 		}
-		return nil
+		return errors.New("damaged")
 	}
 	if s.folded.Seq == 0 { // it is up to date, or has folded something
 		s.folded = s.h.log.Head()

@@ -31,17 +31,41 @@ func (r SessionRooms) within(check func(domain.Position) error, cursor domain.Po
 	return r
 }
 
+// ErrSessionForgotten is returned by SessionStore.Load for a session of which
+// something may have been kept once. It doesn't go on: there is no saying in
+// which rooms.
+var ErrSessionForgotten = errors.New("the rooms of the session may have been forgotten")
+
 // SessionStore keeps the rooms of sessions over the end of their connections,
-// and of the process, for as long as a client can be expected to come back. It
-// is a convenience, not the truth: a session of which it has nothing comes back
-// to the automatic rooms. Implementations are safe for concurrent use.
+// and of the process, for as long as a client can be expected to come back: those
+// of Hub.SessionsWithRooms are in use, however long ago they were saved.
+// Implementations are safe for concurrent use.
 type SessionStore interface {
 	// Load returns what was saved, the zero value for a session of which
-	// nothing is known.
-	Load(ctx context.Context, sid string) (SessionRooms, error)
+	// nothing ever was. began is when it began. It returns ErrSessionForgotten
+	// for a session of which nothing is known any more, if anything that was
+	// saved since it began has been forgotten.
+	Load(ctx context.Context, sid string, began time.Time) (SessionRooms, error)
 	// Save keeps the rooms, which it must not change, in the place of what
 	// was saved before.
 	Save(ctx context.Context, sid string, rooms SessionRooms) error
+}
+
+// SessionsWithRooms lists the sessions that are connected and have rooms in the
+// SessionStore.
+func (h *Hub) SessionsWithRooms() (sids []string) {
+	for _, c := range h.all() {
+		if c.keepRooms && c.hasChosen() {
+			sids = append(sids, c.sid)
+		}
+	}
+	return sids
+}
+
+func (c *Connection) hasChosen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.chosen.joined)+len(c.chosen.left) > 0
 }
 
 // saveTimeout bounds the saving of a session's rooms, for which the client

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"bms/domain"
 )
@@ -25,7 +26,7 @@ type memSessions struct {
 	saving, loading func() error
 }
 
-func (s *memSessions) Load(_ context.Context, sid string) (SessionRooms, error) {
+func (s *memSessions) Load(_ context.Context, sid string, _ time.Time) (SessionRooms, error) {
 	if s.loading != nil {
 		if err := s.loading(); err != nil {
 			return SessionRooms{}, err

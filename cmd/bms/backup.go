@@ -28,7 +28,7 @@ type backupNotes struct {
 	Digests []projections.ProjectionDigest `json:"digests"`
 	// SessionKey is that of sessionIDs, and a secret.
 	SessionKey []byte         `json:"sessionKey,omitempty"`
-	Sessions   []sessions.Row `json:"sessions,omitempty"`
+	Sessions   *sessions.Copy `json:"sessions,omitempty"`
 }
 
 // maxSessionBytes bounds the sessions in a backup, those changed last first. It
@@ -61,7 +61,7 @@ func restoreNotes(ctx context.Context, raw json.RawMessage, dataDir string) erro
 			return fmt.Errorf("restore the session key: %w", err)
 		}
 	}
-	if len(notes.Sessions) == 0 {
+	if notes.Sessions == nil {
 		return nil
 	}
 	return sessions.Import(ctx, dataDir, notes.Sessions)

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"bms/domain"
+	"bms/transport/sessions"
 )
 
 // A restore is no reason for a client to read everything anew: what it has seen
@@ -33,5 +37,33 @@ func TestRestore_clients_go_on_where_they_were(t *testing.T) {
 	}
 	if again, recovered := n.joinAs(t, "u1", "b1", pid, after); recovered || again == pid {
 		t.Errorf("behind the backup: recovered %v, the same id %v, want neither", recovered, again == pid)
+	}
+}
+
+// Where what clients changed of their rooms is lost, a session from before may
+// have been in any: it begins anew, and says so.
+func TestClient_of_a_session_whose_rooms_are_lost_is_told_so(t *testing.T) {
+	dir := t.TempDir()
+	n := startNode(t, dir)
+	seen := n.app.log.Head().String()
+	pid, _ := n.joinAs(t, "u1", "b1", "", "")
+	n.stop()
+	n = startNode(t, dir)
+	if again, recovered := n.joinAs(t, "u1", "b1", pid, seen); !recovered || again != pid {
+		t.Errorf("with them: recovered %v, the same id %v, want both", recovered, again == pid)
+	}
+	n.stop()
+	for _, beside := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(dir, sessions.FileName+beside)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	n = startNode(t, dir)
+	again, recovered := n.joinAs(t, "u1", "b1", pid, seen)
+	if recovered || again == pid {
+		t.Errorf("without them: recovered %v, the same id %v, want neither", recovered, again == pid)
+	}
+	if once, recovered := n.joinAs(t, "u1", "b1", again, seen); !recovered || once != again {
+		t.Errorf("after that: recovered %v, the same id %v, want both", recovered, once == again)
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // sessionKeyFile, in the data folder, holds the key of the private session
@@ -18,17 +20,17 @@ const sessionKeyFile = "session.key"
 
 // sessionIDs makes the ids that Socket.IO clients get: a public one (sid) and a
 // private one (pid), which they send back to go on where they were. A pid is
-// all the server remembers of a session: it carries the sid and is signed for
-// user and namespace, so that it is good after a crash and on any node that
-// has the key, and nobody else's.
+// all the server remembers of a session: it carries the sid and the time at which
+// the session began, and is signed for user and namespace, so that it is good
+// after a crash and on any node that has the key, and nobody else's.
 //
 //	sid  base64url(15 random bytes)
-//	pid  base64url(sid's 15 bytes | 6 random bytes | HMAC-SHA256 of both, user and namespace, 15 bytes)
+//	pid  base64url(sid's 15 bytes | Unix milliseconds, 6 bytes | HMAC-SHA256 of both, user and namespace, 15 bytes)
 type sessionIDs struct{ key []byte }
 
 const (
 	sidBytes   = 15
-	nonceBytes = 6
+	beganBytes = 6
 	macBytes   = 15
 )
 
@@ -58,30 +60,32 @@ func (s *sessionIDs) newSID() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// newPID makes a private id for a sid; each is another one.
-func (s *sessionIDs) newPID(sid, userID, namespace string) string {
+// newPID makes the private id of a session that begins.
+func (s *sessionIDs) newPID(sid, userID, namespace string, began time.Time) string {
 	b, err := base64.RawURLEncoding.DecodeString(sid)
 	if err != nil || len(b) != sidBytes { // newSID made it
 		panic("sid " + sid + " is none of ours")
 	}
-	nonce := make([]byte, nonceBytes)
-	rand.Read(nonce)
-	b = append(b, nonce...)
+	var at [8]byte
+	binary.BigEndian.PutUint64(at[:], uint64(began.UnixMilli()))
+	b = append(b, at[len(at)-beganBytes:]...)
 	return base64.RawURLEncoding.EncodeToString(append(b, s.mac(b, userID, namespace)...))
 }
 
-// open returns the sid in a private id if this server made it for that user
-// and namespace.
-func (s *sessionIDs) open(pid, userID, namespace string) (sid string, ok bool) {
+// open returns the sid in a private id, and when the session began, if this
+// server made it for that user and namespace.
+func (s *sessionIDs) open(pid, userID, namespace string) (sid string, began time.Time, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(pid)
-	if err != nil || len(b) != sidBytes+nonceBytes+macBytes {
-		return "", false
+	if err != nil || len(b) != sidBytes+beganBytes+macBytes {
+		return "", began, false
 	}
-	body, mac := b[:sidBytes+nonceBytes], b[sidBytes+nonceBytes:]
+	body, mac := b[:sidBytes+beganBytes], b[sidBytes+beganBytes:]
 	if !hmac.Equal(mac, s.mac(body, userID, namespace)) {
-		return "", false
+		return "", began, false
 	}
-	return base64.RawURLEncoding.EncodeToString(body[:sidBytes]), true
+	var at [8]byte
+	copy(at[len(at)-beganBytes:], body[sidBytes:])
+	return base64.RawURLEncoding.EncodeToString(body[:sidBytes]), time.UnixMilli(int64(binary.BigEndian.Uint64(at[:]))), true
 }
 
 func (s *sessionIDs) mac(body []byte, userID, namespace string) []byte {

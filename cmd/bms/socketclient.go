@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"bms/actors"
 	"bms/domain"
@@ -18,9 +19,10 @@ type joinRequest struct {
 	peer      *peer
 	namespace string
 	token     auth.Token
-	sid       string // the session that goes on, empty for none
-	cursor    string // where it goes on, empty for none
-	keepRooms bool   // the client may come back to its session
+	sid       string    // the session that goes on, empty for none
+	began     time.Time // when it did
+	cursor    string    // where it goes on, empty for none
+	keepRooms bool      // the client may come back to its session
 	codec     int
 	transport actors.Transport
 }
@@ -74,7 +76,7 @@ func (s *sockets) join(ctx context.Context, r joinRequest) (_ *socketClient, rec
 	}()
 	c.conn, recovered, err = s.hub.Connect(ctx, actors.ConnectRequest{
 		Identity: r.token.Identity, ExpiresAt: r.token.ExpiresAt, Namespace: r.namespace,
-		SID: r.sid, NewSID: s.ids.newSID, Cursor: r.cursor, KeepRooms: r.keepRooms, Codec: r.codec, Transport: c,
+		SID: r.sid, Began: r.began, NewSID: s.ids.newSID, Cursor: r.cursor, KeepRooms: r.keepRooms, Codec: r.codec, Transport: c,
 	})
 	if err != nil {
 		return nil, false, s.notJoined(ctx, r, err)

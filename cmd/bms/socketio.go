@@ -84,13 +84,14 @@ func (s *sockets) connectSocketIO(ctx context.Context, sock *socketio.Socket, h 
 	}
 	user := token.Identity.UserID
 
-	asked, cursor := "", since
-	if own, ok := s.ids.open(h.PID, user, h.Namespace); ok {
-		asked, cursor = own, h.Offset
+	asked, began, ok := s.ids.open(h.PID, user, h.Namespace)
+	cursor := since
+	if ok {
+		cursor = h.Offset
 	}
 	client, recovered, err := s.join(ctx, joinRequest{
 		protocol: telemetry.ProtocolSocketIO, peer: h.Connection.(*peer), namespace: h.Namespace, token: token,
-		sid: asked, cursor: cursor, keepRooms: true, codec: codec, transport: socketioTransport{sock},
+		sid: asked, began: began, cursor: cursor, keepRooms: true, codec: codec, transport: socketioTransport{sock},
 	})
 	if err != nil {
 		return socketio.Session{}, err
@@ -99,7 +100,7 @@ func (s *sockets) connectSocketIO(ctx context.Context, sock *socketio.Socket, h 
 	if !recovered || sid != asked {
 		// The client takes itself as recovered exactly when its own pid
 		// comes back.
-		pid = s.ids.newPID(sid, user, h.Namespace)
+		pid = s.ids.newPID(sid, user, h.Namespace, s.now())
 	}
 	return socketio.Session{SID: sid, PID: pid, Source: client.conn, Receiver: socketioReceiver{client}}, nil
 }

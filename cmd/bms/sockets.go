@@ -65,7 +65,16 @@ func newSockets(a *App) (*sockets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
-	store, err := sessions.Open(context.Background(), sessions.Config{Dir: a.cfg.dataDir, Logger: a.logger, Now: a.now})
+	var hub *actors.Hub // who the sessions are of
+	store, err := sessions.Open(context.Background(), sessions.Config{
+		Dir: a.cfg.dataDir, Logger: a.logger, Now: a.now,
+		InUse: func() []string {
+			if hub == nil { // it is being made
+				return nil
+			}
+			return hub.SessionsWithRooms()
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("--data %s: %w", a.cfg.dataDir, err)
 	}
@@ -85,6 +94,7 @@ func newSockets(a *App) (*sockets, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	hub = s.hub
 	s.watch = &feedWatch{
 		log: func() uint64 { return s.log.Head().Seq }, feed: func() uint64 { return s.hub.Head().Seq }, now: s.now,
 	}
@@ -184,6 +194,7 @@ func (s *sockets) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.hub.Run(ctx) })
 	g.Go(func() error { return s.tell(ctx) })
+	g.Go(func() error { return s.sessions.Run(ctx) })
 	return g.Wait()
 }
 

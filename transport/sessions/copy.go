@@ -12,18 +12,27 @@ import (
 	"path/filepath"
 )
 
+// Copy is a store's content as a backup has it.
+type Copy struct {
+	Rows []Row `json:"rows,omitempty"`
+	// Since is the time, in Unix milliseconds, from when on nothing of sessions
+	// that began then or later is missing.
+	Since int64 `json:"since"`
+}
+
 // Row is a session as a backup has it.
 type Row struct {
 	SID string `json:"sid"`
 	// Rooms are what its client changed of them.
 	Rooms json.RawMessage `json:"rooms"`
-	// At is the time of the last change, in Unix milliseconds.
+	// At is the time of the last use, in Unix milliseconds.
 	At int64 `json:"at"`
 }
 
-// Export reads the sessions in a folder, those changed last first, until they
-// have maxBytes. A node may be using the store. A folder without one has none.
-func Export(ctx context.Context, dir string, maxBytes int) (rows []Row, err error) {
+// Export reads the store in a folder: sessions until they have maxBytes, those
+// used last first. A node may be using the store. The copy of a folder without
+// one is nil.
+func Export(ctx context.Context, dir string, maxBytes int) (c *Copy, err error) {
 	path := filepath.Join(dir, FileName)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -34,7 +43,16 @@ func Export(ctx context.Context, dir string, maxBytes int) (rows []Row, err erro
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	found, err := db.QueryContext(ctx, "SELECT sid, rooms, at FROM sessions ORDER BY at DESC")
+	tx, err := db.BeginTx(ctx, nil) // both are of one moment
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	c = &Copy{}
+	if err := tx.QueryRowContext(ctx, "SELECT since FROM whole").Scan(&c.Since); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	found, err := tx.QueryContext(ctx, "SELECT sid, rooms, at FROM sessions ORDER BY at DESC")
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -46,19 +64,20 @@ func Export(ctx context.Context, dir string, maxBytes int) (rows []Row, err erro
 			return nil, fmt.Errorf("read %s: %w", path, err)
 		}
 		if maxBytes -= len(row.SID) + len(rooms) + 48; maxBytes < 0 { // as JSON, about
-			return rows, nil
+			c.Since = max(c.Since, row.At+1)
+			return c, nil
 		}
 		row.Rooms = json.RawMessage(rooms)
-		rows = append(rows, row)
+		c.Rows = append(c.Rows, row)
 	}
 	if err := found.Err(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	return rows, nil
+	return c, nil
 }
 
-// Import puts sessions into the store of a folder, which no node is using.
-func Import(ctx context.Context, dir string, rows []Row) (err error) {
+// Import makes the store of a folder, which no node is using, of a copy.
+func Import(ctx context.Context, dir string, c *Copy) (err error) {
 	s, err := Open(ctx, Config{Dir: dir})
 	if err != nil {
 		return err
@@ -68,7 +87,10 @@ func Import(ctx context.Context, dir string, rows []Row) (err error) {
 	if err != nil {
 		return fmt.Errorf("import sessions: %w", err)
 	}
-	for _, row := range rows {
+	if _, err := tx.ExecContext(ctx, "UPDATE whole SET since = ?", c.Since); err != nil {
+		return errors.Join(fmt.Errorf("import sessions: %w", err), tx.Rollback())
+	}
+	for _, row := range c.Rows {
 		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO sessions (sid, rooms, at) VALUES (?, ?, ?)", row.SID, string(row.Rooms), row.At); err != nil {
 			return errors.Join(fmt.Errorf("import session %s: %w", row.SID, err), tx.Rollback())
 		}

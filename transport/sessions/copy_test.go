@@ -11,7 +11,8 @@ import (
 )
 
 func Test_sessions_move_to_another_folder(t *testing.T) {
-	now := time.Now()
+	start := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	now := start
 	from := t.TempDir()
 	s, err := Open(t.Context(), Config{Dir: from, Now: func() time.Time { return now }})
 	if err != nil {
@@ -31,28 +32,34 @@ func Test_sessions_move_to_another_folder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rows, err := Export(t.Context(), from, 1<<20) // it is open all the while
-	if err != nil || len(rows) != 100 || rows[0].SID != "sid-99" {
-		t.Fatalf("%d rows, %v, want all, the last one first", len(rows), err)
+	all, err := Export(t.Context(), from, 1<<20) // it is open all the while
+	if err != nil || len(all.Rows) != 100 || all.Rows[0].SID != "sid-99" {
+		t.Fatalf("%+v, %v, want all 100 rows, the last one first", all, err)
 	}
-	if some, err := Export(t.Context(), from, 1000); err != nil || len(some) == 0 || len(some) > 10 {
-		t.Errorf("%d rows in 1000 bytes, %v, want a few", len(some), err)
+	some, err := Export(t.Context(), from, 1000)
+	if err != nil || len(some.Rows) == 0 || len(some.Rows) > 10 {
+		t.Fatalf("%+v in 1000 bytes, %v, want a few rows", some, err)
 	}
-	to := t.TempDir()
-	if err := Import(t.Context(), to, rows); err != nil {
-		t.Fatal(err)
-	}
-	moved, err := Open(t.Context(), Config{Dir: to})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for sid, want := range kept {
-		if got, err := moved.Load(t.Context(), sid); err != nil || !reflect.DeepEqual(got, want) {
-			t.Fatalf("%s has %+v, %v, want %+v", sid, got, err, want)
+	for name, c := range map[string]struct {
+		copied *Copy
+		whole  time.Time
+	}{
+		"all":  {all, start},
+		"some": {some, start.Add(time.Duration(100-len(some.Rows))*time.Millisecond + time.Millisecond)},
+	} {
+		to := t.TempDir()
+		if err := Import(t.Context(), to, c.copied); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if err := moved.Close(); err != nil {
-		t.Error(err)
+		moved := open(t, Config{Dir: to})
+		for _, row := range c.copied.Rows {
+			if got := load(t, moved, row.SID); !reflect.DeepEqual(got, kept[row.SID]) {
+				t.Fatalf("%s: %s has %+v, want %+v", name, row.SID, got, kept[row.SID])
+			}
+		}
+		if forgotten(t, moved, "quiet", c.whole) || !forgotten(t, moved, "quiet", c.whole.Add(-time.Millisecond)) {
+			t.Errorf("%s: want what began at %s whole, and what began before not", name, c.whole)
+		}
 	}
 	if none, err := Export(t.Context(), t.TempDir(), 1000); err != nil || none != nil {
 		t.Errorf("an empty folder has %v, %v, want none", none, err)

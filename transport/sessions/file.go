@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"time"
 
 	"modernc.org/sqlite" // and the driver of that name
 	sqlite3 "modernc.org/sqlite/lib"
@@ -20,13 +21,18 @@ CREATE TABLE IF NOT EXISTS sessions (
 	at    INTEGER NOT NULL  -- Unix milliseconds of the last use
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sessions_at ON sessions (at);
+CREATE TABLE IF NOT EXISTS whole (
+	one   INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+	since INTEGER NOT NULL -- Unix milliseconds: nothing is forgotten of a session that began then or later
+);
 `
 
 // errDamaged is returned for a file that SQLite reads but finds wrong.
 var errDamaged = errors.New("the file is damaged")
 
-// openFile opens a file and looks at all of it.
-func openFile(ctx context.Context, path string) (*sql.DB, error) {
+// openFile opens a file and looks at all of it. One that is made knows nothing of
+// what was before now.
+func openFile(ctx context.Context, path string, now time.Time) (*sql.DB, error) {
 	// NORMAL: a crash of the process loses nothing, a power cut the last
 	// changes, and no client waits for the disk.
 	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)"}}
@@ -41,6 +47,9 @@ func openFile(ctx context.Context, path string) (*sql.DB, error) {
 	}
 	if err == nil && found != "ok" {
 		err = fmt.Errorf("%w: %s", errDamaged, found)
+	}
+	if err == nil { // the clock may have been ahead when that was noted
+		_, err = db.ExecContext(ctx, "INSERT INTO whole VALUES (1, ?1) ON CONFLICT DO UPDATE SET since = min(since, ?1)", now.UnixMilli())
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

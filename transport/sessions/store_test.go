@@ -3,6 +3,8 @@ package sessions
 import (
 	"bytes"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bms/actors"
@@ -28,11 +31,25 @@ func open(t *testing.T, cfg Config) *Store {
 
 func load(t *testing.T, s *Store, sid string) actors.SessionRooms {
 	t.Helper()
-	rooms, err := s.Load(context.Background(), sid)
+	rooms, err := s.Load(context.Background(), sid, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return rooms
+}
+
+// forgotten reports whether a session that began then is one that may have been
+// forgotten.
+func forgotten(t *testing.T, s *Store, sid string, began time.Time) bool {
+	t.Helper()
+	rooms, err := s.Load(context.Background(), sid, began)
+	if err != nil && !errors.Is(err, actors.ErrSessionForgotten) {
+		t.Fatal(err)
+	}
+	if err == nil && len(rooms.Joined)+len(rooms.Left) > 0 {
+		t.Fatalf("session %s has %v, want it unknown", sid, rooms)
+	}
+	return err != nil
 }
 
 func save(t *testing.T, s *Store, sid string, rooms actors.SessionRooms) {
@@ -93,6 +110,7 @@ func Test_a_running_store_forgets_too(t *testing.T) {
 	}
 	now = now.Add(2 * time.Hour)
 	save(t, s, "new", left)
+	prune(t, s)
 	for sid, known := range map[string]bool{"used": true, "unused": false, "new": true} {
 		if got := len(load(t, s, sid).Left) > 0; got != known {
 			t.Errorf("session %s: known %t, want %t", sid, got, known)
@@ -108,6 +126,106 @@ func Test_a_running_store_forgets_too(t *testing.T) {
 	}
 }
 
+// prune does what a running store does once an hour.
+func prune(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.use(t.Context(), func(*sql.DB) error { return s.prune(t.Context()) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A till that has left a room and then stays connected for longer than sessions
+// are kept is in its rooms still when its line breaks.
+func Test_a_session_in_use_is_not_forgotten_however_long_ago_it_was_saved(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	dir, inUse := t.TempDir(), []string{"till"}
+	cfg := Config{Dir: dir, Max: 10, Now: func() time.Time { return now }, InUse: func() []string { return inUse }}
+	s := open(t, cfg)
+	began, left := now, actors.SessionRooms{Left: []string{"branch:b1"}}
+	save(t, s, "till", left)
+	save(t, s, "gone", left)
+	for day := range 31 {
+		now = now.Add(24 * time.Hour)
+		prune(t, s)
+		for i := range 15 { // more than are kept
+			save(t, s, fmt.Sprintf("%d-%d", day, i), left)
+		}
+	}
+	// It is killed, and has been away for a while when the store is opened.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	inUse = nil
+	now = now.Add(20 * 24 * time.Hour)
+	s = open(t, cfg)
+	if got := load(t, s, "till"); !reflect.DeepEqual(got, left) {
+		t.Errorf("the till has %v, want %v", got, left)
+	}
+	if !forgotten(t, s, "gone", began) {
+		t.Error("the session that has gone is taken for one without rooms, want it forgotten")
+	}
+}
+
+func Test_a_session_of_which_nothing_is_known_has_no_rooms_only_if_nothing_was_forgotten_since_it_began(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := start
+	dir := t.TempDir()
+	cfg := Config{Dir: dir, Keep: 24 * time.Hour, Max: 10, Now: func() time.Time { return now }}
+	s := open(t, cfg)
+	left := actors.SessionRooms{Left: []string{"branch:b1"}}
+	expect := func(when string, s *Store, whole time.Time) {
+		t.Helper()
+		if forgotten(t, s, "quiet", whole) || !forgotten(t, s, "quiet", whole.Add(-time.Millisecond)) {
+			t.Errorf("%s: want what began at %s whole, and what began before not", when, whole)
+		}
+	}
+	expect("at first", s, start)
+	now = now.Add(time.Hour)
+	save(t, s, "old", left)
+	now = now.Add(20 * time.Hour)
+	save(t, s, "brief", left)
+	save(t, s, "brief", actors.SessionRooms{}) // nothing to be forgotten any more
+	now = now.Add(5 * time.Hour)
+	prune(t, s)
+	expect("when an old one is forgotten", s, start.Add(time.Hour+time.Millisecond))
+	now = now.Add(100 * time.Hour)
+	prune(t, s)
+	expect("when there is none", s, start.Add(time.Hour+time.Millisecond))
+	for i := range 11 { // one too many
+		now = now.Add(time.Minute)
+		save(t, s, fmt.Sprint(i), left)
+	}
+	prune(t, s)
+	expect("when one of too many is forgotten", s, now.Add(-10*time.Minute+time.Millisecond))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expect("after reopening", open(t, cfg), now.Add(-10*time.Minute+time.Millisecond))
+}
+
+func Test_a_running_store_is_pruned_once_an_hour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{Dir: t.TempDir(), Keep: 24 * time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		began := time.Now()
+		save(t, s, "gone", actors.SessionRooms{Left: []string{"branch:b1"}})
+		time.Sleep(26 * time.Hour)
+		synctest.Wait()
+		if !forgotten(t, s, "gone", began) {
+			t.Error("known after 26 hours, want it forgotten after 25")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func Test_a_damaged_file_is_set_aside(t *testing.T) {
 	for name, damage := range map[string]func(whole []byte) []byte{
 		"no_database":  func([]byte) []byte { return []byte(strings.Repeat("not SQLite ", 1000)) },
@@ -118,6 +236,7 @@ func Test_a_damaged_file_is_set_aside(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, FileName)
 			rooms := actors.SessionRooms{Left: []string{"branch:b1"}}
+			began := time.Now()
 			s := open(t, Config{Dir: dir})
 			for i := range 500 {
 				save(t, s, fmt.Sprint(i), rooms)
@@ -134,8 +253,8 @@ func Test_a_damaged_file_is_set_aside(t *testing.T) {
 			}
 			var told bytes.Buffer
 			s = open(t, Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&told, nil))})
-			if got := load(t, s, "7"); !reflect.DeepEqual(got, actors.SessionRooms{}) {
-				t.Errorf("got %v of a damaged file, want nothing", got)
+			if !forgotten(t, s, "7", began) {
+				t.Error("a session of before is taken for one without rooms, want it forgotten")
 			}
 			save(t, s, "7", rooms)
 			if got := load(t, s, "7"); !reflect.DeepEqual(got, rooms) {
