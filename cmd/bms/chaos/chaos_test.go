@@ -65,7 +65,7 @@ func TestChaos_loses_nothing_and_doubles_nothing(t *testing.T) {
 	defer func() { _ = settle() }()
 	c.load, err = bench.New(bench.Config{
 		URL: p.url(), Secret: []byte(secret), Sockets: 60, Transport: bench.Mixed, Clients: 12, Rate: 400, Branches: 3, Products: 10,
-		Duration: duration, Grace: patience, Check: true, Seed: seed,
+		Duration: duration, Grace: 3 * patience, Check: true, Seed: seed,
 		Began: func() {
 			raged.Go(func() {
 				if faultErr = c.run(raging, faults(canFill)); faultErr != nil {

@@ -68,7 +68,8 @@ func dieAt(t *testing.T, step string, most int, random *rand.Rand) (*bench.Repor
 	var dyingErr error
 	load, err := bench.New(bench.Config{
 		URL: "http://" + n.addr, Secret: []byte(secret), Sockets: 12, Transport: bench.Mixed, Clients: 8, Rate: 300, Branches: 2, Products: 10,
-		Duration: patience, Grace: patience, Check: true, Seed: random.Uint64(),
+		// Until it has died often enough: without load it reaches no step.
+		Duration: 10 * patience, Grace: 3 * patience, Check: true, Seed: random.Uint64(),
 		Began: func() {
 			dying.Go(func() {
 				defer enough()
