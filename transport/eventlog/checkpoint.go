@@ -13,7 +13,7 @@ import (
 
 // checkpoints copies the write-ahead log into the database beside the writer,
 // on a connection of its own, so that no append waits for it; and, with relaxed
-// durability, brings the write-ahead log to disk in time.
+// durability, brings the write-ahead log to disk in time, on another goroutine.
 type checkpoints struct {
 	mu      sync.Mutex // held while conn is used
 	conn    *conn      // has the index attached
@@ -43,30 +43,38 @@ func (k *checkpoints) ask() {
 	}
 }
 
-// run works until stop is closed.
+// run copies whenever it is asked to, until stop is closed.
 func (k *checkpoints) run(stop <-chan struct{}) {
-	var flush <-chan time.Time
-	if k.relaxed {
-		t := time.NewTicker(flushEvery)
-		defer t.Stop()
-		flush = t.C
-	}
 	for {
 		select {
 		case <-stop:
 			return
 		case <-k.asked:
 			k.checkpoint()
-		case <-flush:
-			if k.dirty.Swap(false) {
-				k.hook("syncing")
-				if err := k.wal.Sync(); err != nil {
-					k.dirty.Store(true)
-					k.logger.Error("bring relaxed commits to disk", "error", err)
-				}
-				k.hook("synced")
-			}
 		}
+	}
+}
+
+// flush brings relaxed commits to disk in time until stop is closed. It waits for
+// no checkpoint, which may take as long as the disk pleases.
+func (k *checkpoints) flush(stop <-chan struct{}) {
+	t := time.NewTicker(flushEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-t.C:
+		}
+		if !k.dirty.Swap(false) {
+			continue
+		}
+		k.hook("syncing")
+		if err := k.wal.Sync(); err != nil {
+			k.dirty.Store(true)
+			k.logger.Error("bring relaxed commits to disk", "error", err)
+		}
+		k.hook("synced")
 	}
 }
 
@@ -75,6 +83,7 @@ func (k *checkpoints) run(stop <-chan struct{}) {
 func (k *checkpoints) checkpoint() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.hook("checkpointing")
 	if _, _, err := walCheckpoint(k.conn, "idx"); err != nil {
 		k.logger.Warn("copy the index's write-ahead log into the database", "error", err)
 	}

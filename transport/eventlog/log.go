@@ -65,8 +65,8 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 }
 
 // openHooked is Open with a function that the writer calls between its steps:
-// "planning", "begun", "inserted", "durable", "flushed", "probing", and by the
-// checkpointer before "syncing" and after "synced".
+// "planning", "begun", "inserted", "durable", "flushed", "probing", and others
+// beside it: "checkpointing" before that, "syncing" before and "synced" after that.
 func openHooked(ctx context.Context, config Config, hook func(step string)) (*Log, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -96,6 +96,9 @@ func openHooked(ctx context.Context, config Config, hook func(step string)) (*Lo
 	}
 	l.running.Go(l.writer.run)
 	l.running.Go(func() { l.checkpoints.run(l.stop) })
+	if l.checkpoints.relaxed {
+		l.running.Go(func() { l.checkpoints.flush(l.stop) })
+	}
 	return l, nil
 }
 
