@@ -117,7 +117,11 @@ func readSync(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 	if no != nil {
 		return cmd, no
 	}
-	if wrong := takeAddress(nil, members, &cmd); len(wrong) > 0 {
+	var wrong []domain.FieldError
+	if _, there := members["branchId"]; !there {
+		wrong = append(wrong, domain.FieldError{Field: "branchId", Message: "is missing"})
+	}
+	if wrong = takeAddress(wrong, members, &cmd); len(wrong) > 0 {
 		return cmd, domain.Invalid(wrong...)
 	}
 	body, err := json.Marshal(members)
