@@ -40,7 +40,7 @@ func TestBench_measures_and_checks_a_node(t *testing.T) {
 func TestBench_finds_a_node_that_does_otherwise(t *testing.T) {
 	clearEnvironment(t)
 	n := startNode(t, t.TempDir(), "--alerts-repeat", "every")
-	code, stdout, stderr := bms(t, benchArgs(n, "--products", "1", "--duration", "2s", "--check", "--alerts-repeat", "escalation", "--grace", "1s")...)
+	code, stdout, stderr := bms(t, benchArgs(n, "--products", "1", "--duration", "2s", "--check", "--alerts-repeat", "escalation", "--grace", "10s")...)
 	if code != exitFailed || !strings.Contains(stdout, "BROKEN") || !strings.Contains(stdout, "alert: ") || !strings.Contains(stderr, "promises") {
 		t.Errorf("code %d, stderr %q\n%s", code, stderr, stdout)
 	}
