@@ -16,6 +16,8 @@ import (
 const (
 	DefaultQueuePerStream = 1024
 	DefaultQueuePerNode   = 16384
+	DefaultBytesPerStream = 16 << 20
+	DefaultBytesPerNode   = 64 << 20
 	DefaultIdleAfter      = 5 * time.Minute
 	DefaultAppendTimeout  = 10 * time.Second
 )
@@ -42,6 +44,10 @@ type DecidersConfig struct {
 	// more is answered "busy". Zero means DefaultQueuePerStream and
 	// DefaultQueuePerNode.
 	QueuePerStream, QueuePerNode int
+	// BytesPerStream and BytesPerNode bound them by the sum of their sizes
+	// (Command.Size), in bytes, too; one alone may be larger. Zero means
+	// DefaultBytesPerStream and DefaultBytesPerNode.
+	BytesPerStream, BytesPerNode int
 	// IdleAfter is how long a stream's state is kept in memory without a
 	// command; it may stay for twice as long. Zero means DefaultIdleAfter.
 	IdleAfter time.Duration
@@ -79,6 +85,7 @@ type Deciders struct {
 	streams map[string]*entry
 	doubted map[string]struct{} // streams with an append in doubt
 	queued  int
+	bytes   int // of those queued
 	closed  bool
 }
 
@@ -87,6 +94,7 @@ type Deciders struct {
 type entry struct {
 	ref      *Ref
 	commands int  // submitted and not answered
+	bytes    int  // of those
 	used     bool // since the last sweep
 }
 
@@ -104,6 +112,10 @@ func NewDeciders(cfg DecidersConfig) (*Deciders, error) {
 		return nil, fmt.Errorf("deciders: QueuePerStream is %d", cfg.QueuePerStream)
 	case cfg.QueuePerNode < 0:
 		return nil, fmt.Errorf("deciders: QueuePerNode is %d", cfg.QueuePerNode)
+	case cfg.BytesPerStream < 0:
+		return nil, fmt.Errorf("deciders: BytesPerStream is %d", cfg.BytesPerStream)
+	case cfg.BytesPerNode < 0:
+		return nil, fmt.Errorf("deciders: BytesPerNode is %d", cfg.BytesPerNode)
 	case cfg.IdleAfter < 0:
 		return nil, fmt.Errorf("deciders: IdleAfter is %v", cfg.IdleAfter)
 	case cfg.AppendTimeout < 0:
@@ -114,6 +126,12 @@ func NewDeciders(cfg DecidersConfig) (*Deciders, error) {
 	}
 	if cfg.QueuePerNode == 0 {
 		cfg.QueuePerNode = DefaultQueuePerNode
+	}
+	if cfg.BytesPerStream == 0 {
+		cfg.BytesPerStream = DefaultBytesPerStream
+	}
+	if cfg.BytesPerNode == 0 {
+		cfg.BytesPerNode = DefaultBytesPerNode
 	}
 	if cfg.IdleAfter == 0 {
 		cfg.IdleAfter = DefaultIdleAfter
@@ -165,7 +183,7 @@ func (d *Deciders) Submit(cmd domain.Command, reply func(*domain.Commit, error))
 		p.answer(d, nil, err)
 		return
 	}
-	e, no := d.admit(stream, forbidden == nil)
+	e, no := d.admit(stream, cmd.Size, forbidden == nil)
 	if no != nil {
 		p.answer(d, nil, no)
 		return
@@ -207,7 +225,7 @@ func (d *Deciders) repeat(p *pending, forbidden *domain.Rejection) {
 // admit counts a command in and returns the running actor of its stream,
 // starting it if it may or if it has to: only the actor can answer while an
 // append is in doubt. Nil is none.
-func (d *Deciders) admit(name string, start bool) (*entry, *domain.Rejection) {
+func (d *Deciders) admit(name string, size int, start bool) (*entry, *domain.Rejection) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -216,11 +234,15 @@ func (d *Deciders) admit(name string, start bool) (*entry, *domain.Rejection) {
 	if d.queued >= d.cfg.QueuePerNode {
 		return nil, busy("the server has %d commands waiting; ask again later", d.queued)
 	}
+	if d.bytes > 0 && d.bytes+size > d.cfg.BytesPerNode {
+		return nil, busy("the server has %d bytes of commands waiting; ask again later", d.bytes)
+	}
 	e := d.streams[name]
 	_, doubt := d.doubted[name]
 	switch {
 	case e == nil && !start && !doubt:
 		d.queued++
+		d.bytes += size
 		return nil, nil
 	case e == nil:
 		s := &stream{deciders: d, name: name, doubt: doubt}
@@ -229,10 +251,14 @@ func (d *Deciders) admit(name string, start bool) (*entry, *domain.Rejection) {
 		d.streams[name] = e
 	case e.commands >= d.cfg.QueuePerStream:
 		return nil, busy("%s has %d commands waiting; ask again later", name, e.commands)
+	case e.bytes > 0 && e.bytes+size > d.cfg.BytesPerStream:
+		return nil, busy("%s has %d bytes of commands waiting; ask again later", name, e.bytes)
 	}
 	e.commands++
+	e.bytes += size
 	e.used = true
 	d.queued++
+	d.bytes += size
 	return e, nil
 }
 
@@ -249,13 +275,15 @@ func (d *Deciders) doubts(name string, doubt bool) {
 }
 
 // discharge counts an answered command out. e is nil for one without an actor.
-func (d *Deciders) discharge(e *entry) {
+func (d *Deciders) discharge(e *entry, size int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e != nil {
 		e.commands--
+		e.bytes -= size
 	}
 	d.queued--
+	d.bytes -= size
 	if d.closed && d.queued == 0 {
 		close(d.drained)
 	}

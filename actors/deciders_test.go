@@ -25,6 +25,8 @@ func Test_new_deciders_names_the_field_that_is_wrong(t *testing.T) {
 		"Logger":         func(c *DecidersConfig) { c.Logger = nil },
 		"QueuePerStream": func(c *DecidersConfig) { c.QueuePerStream = -1 },
 		"QueuePerNode":   func(c *DecidersConfig) { c.QueuePerNode = -1 },
+		"BytesPerStream": func(c *DecidersConfig) { c.BytesPerStream = -1 },
+		"BytesPerNode":   func(c *DecidersConfig) { c.BytesPerNode = -1 },
 		"IdleAfter":      func(c *DecidersConfig) { c.IdleAfter = -1 },
 		"AppendTimeout":  func(c *DecidersConfig) { c.AppendTimeout = -1 },
 	} {
@@ -93,23 +95,27 @@ func Test_rejections_leave_no_trace(t *testing.T) {
 func Test_busy_beyond_the_bounds_and_again_taken_below(t *testing.T) {
 	for _, tt := range []struct {
 		name              string
-		perStream, inAll  int
+		bound             func(*DecidersConfig)
+		size              int
 		taken, wantStream int // of 4 for b1; and of 4 for b2
 	}{
-		{"per_stream", 3, 100, 3, 3},
-		{"per_node", 100, 5, 4, 1},
+		{"per_stream", func(c *DecidersConfig) { c.QueuePerStream = 3 }, 0, 3, 3},
+		{"per_node", func(c *DecidersConfig) { c.QueuePerNode = 5 }, 0, 4, 1},
+		{"bytes_per_stream", func(c *DecidersConfig) { c.BytesPerStream = 3999 }, 1000, 3, 3},
+		{"bytes_per_node", func(c *DecidersConfig) { c.BytesPerNode = 5000 }, 1000, 4, 1},
+		{"bytes_of_one_alone", func(c *DecidersConfig) { c.BytesPerStream = 999 }, 1000, 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := newFaultyLog()
-				d := startDeciders(t, log, func(c *DecidersConfig) {
-					c.QueuePerStream, c.QueuePerNode = tt.perStream, tt.inAll
-				})
+				d := startDeciders(t, log, tt.bound)
 				mustDo(t, d, openBranch("b1"), openBranch("b2"))
 				release := log.hold()
 				count := func(branch string) (busy int, rest []<-chan decided) {
 					for range 4 {
-						answer := submit(d, commandBy(boss, domain.CommandChangeBranch, branch, domain.ChangeBranch{Name: new("Name")}))
+						cmd := commandBy(boss, domain.CommandChangeBranch, branch, domain.ChangeBranch{Name: new("Name")})
+						cmd.Size = tt.size
+						answer := submit(d, cmd)
 						synctest.Wait()
 						select {
 						case a := <-answer:
@@ -142,7 +148,9 @@ func Test_busy_beyond_the_bounds_and_again_taken_below(t *testing.T) {
 				if got := d.Queued(); got != 0 {
 					t.Errorf("queued %d, want 0", got)
 				}
-				mustDo(t, d, commandBy(boss, domain.CommandChangeBranch, "b1", domain.ChangeBranch{Name: new("Last")}))
+				last := commandBy(boss, domain.CommandChangeBranch, "b1", domain.ChangeBranch{Name: new("Last")})
+				last.Size = tt.size
+				mustDo(t, d, last)
 			})
 		})
 	}

@@ -270,8 +270,8 @@ func (s *stream) append() {
 }
 
 func (s *stream) appended(a appended) {
-	group := s.group
-	s.group, s.commits, s.appending = nil, nil, false
+	group := s.disband()
+	s.appending = false
 	if a.err != nil {
 		s.deciders.cfg.Logger.Warn("append failed, its outcome is read from the log", "stream", s.name, "commands", len(group), "error", a.err)
 		if !settled(a.err) {

@@ -10,8 +10,12 @@ import (
 )
 
 const (
-	// maxGroup is how many commands are decided and appended together.
-	maxGroup = 256
+	// maxGroup is how many commands are decided and appended together. A
+	// group also ends with the commit that reaches maxGroupEvents or
+	// maxGroupBytes: a batch of sales can have thousands of events.
+	maxGroup       = 256
+	maxGroupEvents = 8192
+	maxGroupBytes  = 4 << 20
 	// maxTries is how often a command is decided anew because someone else
 	// has written to its stream, before it is answered "busy".
 	maxTries = 5
@@ -53,6 +57,8 @@ type stream struct {
 	deciding *pending         // being decided right now, so that a panic has a name
 	group    []*pending       // decided and not answered
 	commits  []*domain.Commit // of the group
+	events   int              // of the commits
+	bytes    int              // of the commits, about
 }
 
 type commandKey struct{ user, id string }
@@ -92,7 +98,7 @@ func (p *pending) answer(d *Deciders, commit *domain.Commit, err error) {
 		d.cfg.Observe.Answered(&p.cmd, outcome(err), d.cfg.Now().Sub(p.since))
 	}
 	if p.admitted {
-		d.discharge(p.entry) // first, so that who has the answer has the room
+		d.discharge(p.entry, p.cmd.Size) // first, so that who has the answer has the room
 	}
 	defer func() {
 		if reason := recover(); reason != nil {
@@ -141,10 +147,21 @@ func (s *stream) Panicked(reason any) {
 
 func (s *stream) spoiled(p *pending, err error) {
 	s.deciding = nil
-	s.again(s.group)
-	s.group, s.commits = nil, nil
+	s.again(s.disband())
 	s.state, s.distrust = nil, true
 	s.answer(p, nil, err) // and work drops it from those that wait
+}
+
+// disband ends the group and returns it.
+func (s *stream) disband() []*pending {
+	group := s.group
+	s.group, s.commits, s.events, s.bytes = nil, nil, 0, 0
+	return group
+}
+
+// full reports whether nothing more goes into the group.
+func (s *stream) full() bool {
+	return len(s.group) >= maxGroup || s.events >= maxGroupEvents || s.bytes >= maxGroupBytes
 }
 
 func (s *stream) enqueue(p *pending) {
@@ -229,7 +246,7 @@ func (s *stream) work() {
 	if s.appending {
 		return
 	}
-	for len(s.waiting) > 0 && s.waiting[0].looked && len(s.group) < maxGroup {
+	for len(s.waiting) > 0 && s.waiting[0].looked && !s.full() {
 		p := s.waiting[0]
 		if p.alone && len(s.group) > 0 {
 			break
@@ -304,6 +321,8 @@ func (s *stream) decide(p *pending) bool {
 	p.commit = commit
 	s.group = append(s.group, p)
 	s.commits = append(s.commits, commit)
+	s.events += len(commit.Events)
+	s.bytes += commit.Size()
 	s.deciding = nil
 	return true
 }

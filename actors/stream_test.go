@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,69 @@ func Test_commands_that_wait_for_the_disk_are_appended_together(t *testing.T) {
 			t.Errorf("observed %v, want %v", hooked, log.groups())
 		}
 	})
+}
+
+// What is decided together is in memory at once, and one transaction of the log.
+func Test_a_group_is_bounded_in_events_and_bytes(t *testing.T) {
+	ref := strings.Repeat("r", domain.MaxText)
+	for name, tt := range map[string]struct {
+		batches int
+		command func(i int) domain.Command
+	}{
+		"events": {15, func(i int) domain.Command {
+			batch := domain.SubmitSync{DeviceID: "till", FromSeq: int64(1 + i*1000)}
+			for n := range 1000 {
+				batch.Operations = append(batch.Operations, domain.SyncOperation{
+					Seq: int64(1 + i*1000 + n), Lines: []domain.TransactionLine{{ProductID: "p1", Quantity: 1}},
+				})
+			}
+			return commandBy(cashier, domain.CommandSubmitSync, "b1", batch)
+		}},
+		"bytes": {30, func(int) domain.Command {
+			bulk := domain.AdjustStockBulk{Mode: domain.BulkAtomic}
+			for range domain.MaxLines {
+				bulk.Lines = append(bulk.Lines, domain.BulkAdjustment{ProductID: "p1", Delta: 1, Reason: "found", Ref: ref})
+			}
+			return commandBy(boss, domain.CommandAdjustStockBulk, "b1", bulk)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := newFaultyLog()
+				d := startDeciders(t, log, nil)
+				stocked(t, d, 0)
+				var events, bytes []int // of each append
+				release := log.hold()
+				first := submit(d, adjust(1))
+				var answers []<-chan decided
+				for i := range tt.batches {
+					answers = append(answers, submit(d, tt.command(i)))
+				}
+				synctest.Wait()
+				log.onAppend(func(_ context.Context, commits []*domain.Commit, next func() error) error {
+					e, b := 0, 0
+					for _, c := range commits[:len(commits)-1] { // the last may be large
+						e, b = e+len(c.Events), b+c.Size()
+					}
+					events, bytes = append(events, e), append(bytes, b)
+					return next()
+				})
+				release()
+				wantCode(t, (<-first).err, "accepted")
+				for _, answer := range answers {
+					wantCode(t, (<-answer).err, "accepted")
+				}
+				if len(events) < 3 || len(events) > tt.batches/2 {
+					t.Errorf("%d appends of %d commands, want several of several each", len(events), tt.batches)
+				}
+				for i := range events {
+					if events[i] >= maxGroupEvents || bytes[i] >= maxGroupBytes {
+						t.Errorf("append %d has %d events of %d bytes before its last commit, want under %d and %d", i, events[i], bytes[i], maxGroupEvents, maxGroupBytes)
+					}
+				}
+			})
+		})
+	}
 }
 
 // Invariant 1: nobody sees an effect of an event that is not in the log, in a

@@ -51,6 +51,9 @@ type Command struct {
 	Fingerprint string
 	// Body is one of the structs below, by value.
 	Body any
+	// Size is the body's length as JSON, in bytes, by which commands that wait
+	// are weighed; 0 for one whose size is not known.
+	Size int
 	// Metadata goes into the commit (trace context).
 	Metadata map[string]string
 }

@@ -42,6 +42,16 @@ type Commit struct {
 	Message []byte
 }
 
+// Size is about how many bytes the commit takes in a log.
+func (c *Commit) Size() int {
+	const perEvent = 64
+	size := len(c.Result) + len(c.Message)
+	for i := range c.Events {
+		size += perEvent + len(c.Events[i].Data)
+	}
+	return size
+}
+
 // Errors of a Log. Wrapped; test with errors.Is.
 var (
 	// ErrVersionConflict is returned by Append when a commit's version is

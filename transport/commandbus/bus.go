@@ -21,6 +21,7 @@ const (
 	DefaultTopic   = "commands"
 	DefaultTimeout = 30 * time.Second
 	DefaultPending = 16384
+	DefaultBytes   = 64 << 20
 )
 
 // Config configures a Bus. Submit and Logger must be set.
@@ -42,6 +43,9 @@ type Config struct {
 	// Pending bounds the number of commands under way; one more is answered
 	// "busy". Zero means DefaultPending.
 	Pending int
+	// Bytes bounds them by the sum of their bodies as JSON, too; one alone may
+	// be larger. Zero means DefaultBytes.
+	Bytes int
 	// TracerProvider makes spans for sampled commands. Nil means none; the
 	// trace context is passed on all the same.
 	TracerProvider trace.TracerProvider
@@ -80,6 +84,8 @@ func New(cfg Config) (*Bus, error) {
 		return nil, fmt.Errorf("command bus: Timeout is %v", cfg.Timeout)
 	case cfg.Pending < 0:
 		return nil, fmt.Errorf("command bus: Pending is %d", cfg.Pending)
+	case cfg.Bytes < 0:
+		return nil, fmt.Errorf("command bus: Bytes is %d", cfg.Bytes)
 	}
 	if cfg.Topic == "" {
 		cfg.Topic = DefaultTopic
@@ -90,6 +96,9 @@ func New(cfg Config) (*Bus, error) {
 	if cfg.Pending == 0 {
 		cfg.Pending = DefaultPending
 	}
+	if cfg.Bytes == 0 {
+		cfg.Bytes = DefaultBytes
+	}
 	b := &Bus{closing: make(chan struct{})}
 	b.waits.New = func() any { return make(chan answer, 1) }
 	if cfg.Publisher == nil {
@@ -97,7 +106,7 @@ func New(cfg Config) (*Bus, error) {
 		cfg.Publisher, cfg.Subscriber = b.local, b.local
 	}
 	b.cfg = cfg
-	b.replies = newReplies(cfg.Pending)
+	b.replies = newReplies(cfg.Pending, cfg.Bytes)
 	b.tracing = newTracing(cfg.TracerProvider, cfg.Topic)
 	return b, nil
 }
@@ -150,7 +159,7 @@ func (b *Bus) begin(ctx context.Context, cmd *domain.Command) (Pending, error) {
 	msg.SetContext(ctx)
 
 	p.wait = b.waits.Get().(chan answer)
-	if no := b.replies.expect(p.id, p.wait); no != nil {
+	if no := b.replies.expect(p.id, p.wait, len(msg.Payload)); no != nil {
 		b.waits.Put(p.wait)
 		return Pending{}, no
 	}

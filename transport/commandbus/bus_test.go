@@ -71,6 +71,7 @@ func Test_new_names_the_field_that_is_wrong(t *testing.T) {
 		"Subscriber": {Submit: accept, Logger: slog.New(slog.DiscardHandler), Publisher: local},
 		"Timeout":    {Submit: accept, Logger: slog.New(slog.DiscardHandler), Timeout: -1},
 		"Pending":    {Submit: accept, Logger: slog.New(slog.DiscardHandler), Pending: -1},
+		"Bytes":      {Submit: accept, Logger: slog.New(slog.DiscardHandler), Bytes: -1},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("error %v, want one that names %s", err, field)
@@ -121,6 +122,7 @@ func Test_a_command_arrives_as_it_was_sent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		cmd.Size = len(msg.Payload)
 		if !reflect.DeepEqual(got, cmd) {
 			t.Errorf("got  %+v\nwant %+v", got, cmd)
 		}
@@ -340,28 +342,45 @@ func Test_an_answer_at_the_very_end_is_never_anothers(t *testing.T) {
 	})
 }
 
-func Test_the_bound_on_waiting_commands(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		answers := make(chan reply, 2)
-		b := startBus(t, func(_ domain.Command, r reply) { answers <- r }, func(c *Config) { c.Pending = 2 })
-		var all sync.WaitGroup
-		for range 2 {
-			all.Go(func() {
-				if _, err := b.Do(t.Context(), adjustment("1")); err != nil {
-					t.Error(err)
+func Test_the_bounds_on_waiting_commands(t *testing.T) {
+	msg, err := encode("uuid", new(adjustment("1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		bound func(*Config)
+		taken int
+	}{
+		"commands":           {func(c *Config) { c.Pending = 2 }, 2},
+		"bytes":              {func(c *Config) { c.Bytes = 3*len(msg.Payload) - 1 }, 2},
+		"bytes_of_one_alone": {func(c *Config) { c.Bytes = 1 }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				answers := make(chan reply, tt.taken)
+				b := startBus(t, func(_ domain.Command, r reply) { answers <- r }, tt.bound)
+				for range 2 { // again when those are answered
+					var all sync.WaitGroup
+					for range tt.taken {
+						all.Go(func() {
+							if _, err := b.Do(t.Context(), adjustment("1")); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+					synctest.Wait()
+					_, err := b.Do(t.Context(), adjustment("2"))
+					if no, ok := asRejection(err); !ok || no.Code != domain.CodeBusy || no.Details["retryAfter"] == nil {
+						t.Errorf("error %v, want busy with retryAfter", err)
+					}
+					for range tt.taken {
+						(<-answers)(&domain.Commit{}, nil)
+					}
+					all.Wait()
 				}
 			})
-		}
-		synctest.Wait()
-		_, err := b.Do(t.Context(), adjustment("2"))
-		if no, ok := asRejection(err); !ok || no.Code != domain.CodeBusy || no.Details["retryAfter"] == nil {
-			t.Errorf("error %v, want busy with retryAfter", err)
-		}
-		for range 2 {
-			(<-answers)(&domain.Commit{}, nil)
-		}
-		all.Wait()
-	})
+		})
+	}
 }
 
 func Test_what_cannot_be_handed_on_is_answered_and_does_not_stop_the_rest(t *testing.T) {

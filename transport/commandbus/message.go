@@ -95,6 +95,7 @@ func decode(msg *message.Message) (domain.Command, error) {
 	if cmd.At, err = time.Parse(time.RFC3339Nano, meta[metaAt]); err != nil {
 		return domain.Command{}, fmt.Errorf("decode time of %s: %w", cmd.Type, err)
 	}
+	cmd.Size = len(msg.Payload)
 	if cmd.Body, err = decodeBody(cmd.Type, msg.Payload); err != nil {
 		return domain.Command{}, fmt.Errorf("decode body of %q: %w", cmd.Type, err)
 	}
