@@ -25,6 +25,7 @@ type api struct {
 	tracer trace.Tracer // nil for none
 	// operating is held by who does something under an operator's key.
 	operating chan struct{}
+	underWay  *commandRoom
 	// methods are the methods of the routes, for Allow.
 	methods []string
 	// documents are made when the first is asked for: that takes longer than
@@ -40,7 +41,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	cfg.defaults()
 	a := &api{
-		cfg: cfg, mux: http.NewServeMux(), operating: make(chan struct{}, 1),
+		cfg: cfg, mux: http.NewServeMux(), operating: make(chan struct{}, 1), underWay: &commandRoom{most: cfg.CommandBytes},
 		methods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
 	}
 	if cfg.Tracing != nil {

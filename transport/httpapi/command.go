@@ -28,10 +28,11 @@ func (a *api) command(row commandRoute) handler {
 		if err := a.name(r, &cmd); err != nil {
 			return err
 		}
-		body, rejection := a.readCommand(w, r, row)
+		body, release, rejection := a.readCommand(w, r, row)
 		if rejection != nil {
 			return rejection
 		}
+		defer release()
 		cmd.Body = body
 		if row.branch != nil {
 			cmd.BranchID = row.branch(r, body)
@@ -108,19 +109,28 @@ func putBuffer(buf *bytes.Buffer) {
 	}
 }
 
-// readCommand reads and decodes the body. Nothing of the buffer outlives it:
-// decoding copies.
-func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRoute) (any, *domain.Rejection) {
+// readCommand reads and decodes the body, which takes its room among those under
+// way until release is called. Nothing of the buffer outlives it: decoding copies.
+func (a *api) readCommand(w http.ResponseWriter, r *http.Request, row commandRoute) (body any, release func(), rejection *domain.Rejection) {
 	buf := getBuffer()
 	defer putBuffer(buf)
 	if rejection := a.readBody(w, r, buf); rejection != nil {
-		return nil, rejection
+		return nil, nil, rejection
 	}
 	raw := buf.Bytes()
+	if release, rejection = a.underWay.take(int64(len(raw))); rejection != nil {
+		return nil, nil, rejection
+	}
+	defer func() {
+		if body == nil { // refused, or the decoder panicked
+			release()
+		}
+	}()
 	if row.bare() && len(bytes.TrimSpace(raw)) == 0 {
 		raw = []byte("{}")
 	}
-	return decodeBody(row.command, raw, row.bind(r))
+	body, rejection = decodeBody(row.command, raw, row.bind(r))
+	return body, release, rejection
 }
 
 // readBody reads a body of at most MaxBody bytes, by the deadline that the

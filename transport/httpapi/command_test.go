@@ -167,6 +167,36 @@ func Test_commands_reach_the_bus_as_they_should(t *testing.T) {
 	}
 }
 
+// Invariant 9: a body has its room before it is decoded, and until it is answered.
+func Test_bodies_under_way_are_bounded(t *testing.T) {
+	const body = `{"productId":"p1","delta":1,"reason":"found"}`
+	const path = "/api/branches/b1/inventory/adjustments"
+	came, decide := make(chan struct{}), make(chan struct{})
+	s := newShop(t, func(c *Config) {
+		c.CommandBytes = 2*int64(len(body)) + 1
+		c.Commands = func(context.Context, domain.Command) (*domain.Commit, error) {
+			came <- struct{}{}
+			<-decide
+			return nil, domain.Reject(domain.CodeUnknownProduct, "enough seen")
+		}
+	})
+	for range 2 { // again when those are answered
+		answers := make(chan answer, 2)
+		for range 2 {
+			go func() { answers <- s.send("staff", "POST", path, body) }()
+			<-came
+		}
+		for _, broken := range []string{"", "}"} { // it is not looked at
+			s.send("staff", "POST", path, body+broken).refused(t, domain.CodeBusy)
+		}
+		for range 2 {
+			decide <- struct{}{}
+			(<-answers).refused(t, domain.CodeUnknownProduct)
+		}
+		s.send("staff", "POST", path, body+"}").refused(t, domain.CodeValidation) // and gives its room back
+	}
+}
+
 func Test_an_id_of_the_body_must_be_the_path_s(t *testing.T) {
 	s := stocked(t, nil)
 	p := s.send("staff", "PUT", "/api/branches/b1/products/cola/stock", `{"productId":"fanta","counted":1}`).refused(t, domain.CodeValidation)

@@ -56,6 +56,10 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// MaxBody bounds a request's body, in bytes. Zero value means 1 MB.
 	MaxBody int64
+	// CommandBytes bounds the bodies of commands that are decoded and not yet
+	// answered, in bytes of them all as they came; one alone may be larger. One
+	// more is answered "busy". Zero value means 64 MB.
+	CommandBytes int64
 	// CommandTimeout bounds the wait for a command's answer, whose outcome is
 	// unknown then. Zero value means 10 seconds.
 	CommandTimeout time.Duration
@@ -99,6 +103,9 @@ func (c *Config) check() error {
 	if c.MaxBody < 0 {
 		return fmt.Errorf("httpapi: MaxBody is %d", c.MaxBody)
 	}
+	if c.CommandBytes < 0 {
+		return fmt.Errorf("httpapi: CommandBytes is %d", c.CommandBytes)
+	}
 	return nil
 }
 
@@ -111,6 +118,9 @@ func (c *Config) defaults() {
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = 1_000_000
+	}
+	if c.CommandBytes == 0 {
+		c.CommandBytes = 64 << 20
 	}
 	if c.CommandTimeout == 0 {
 		c.CommandTimeout = 10 * time.Second
