@@ -7,12 +7,11 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"bms/domain"
+	"bms/transport/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestReadModelsAgreeWithTheStateThatDecided(t *testing.T) {
 	for seed := range uint64(8) {

@@ -32,6 +32,7 @@ var house = map[string][]string{
 	"transport/eventlog":              {"domain", "projections/pagesum"},
 	"transport/eventlog/eventlogtest": {"domain"},
 	"transport/httpapi":               {"domain", "actors", "projections"},
+	"transport/leaktest":              {},
 	"transport/plainws":               {"transport/wsframe"}, // knows nothing of BMS
 	"transport/sessions":              {"domain", "actors"},
 	"transport/socketio":              {"transport/wsframe"},                       // knows nothing of BMS
@@ -51,15 +52,17 @@ var house = map[string][]string{
 
 // testsMayAlsoImport is what only the tests of a package import.
 var testsMayAlsoImport = map[string][]string{
-	"transport/eventlog":  {"transport/eventlog/eventlogtest"},
-	"transport/plainws":   {"transport/wsframe/wsframetest"},
-	"transport/socketio":  {"transport/wsframe/wsframetest"},
-	"transport/telemetry": {"transport/telemetry/otlptest"},
-	"cmd/bms":             {"transport/telemetry/otlptest", "transport/eventlog/eventlogtest"},
+	"transport/eventlog":              {"transport/eventlog/eventlogtest", "transport/leaktest"},
+	"transport/eventlog/eventlogtest": {"transport/leaktest"},
+	"transport/plainws":               {"transport/wsframe/wsframetest", "transport/leaktest"},
+	"transport/socketio":              {"transport/wsframe/wsframetest", "transport/leaktest"},
+	"transport/telemetry":             {"transport/telemetry/otlptest"},
+	"transport/wsframe":               {"transport/leaktest"},
+	"cmd/bms":                         {"transport/telemetry/otlptest", "transport/eventlog/eventlogtest", "transport/leaktest"},
 	// Its log in memory: the floors below can't import the real one.
 	"actors":            {"transport/eventlog/eventlogtest"},
-	"projections":       {"transport/eventlog/eventlogtest"},
-	"transport/httpapi": {"transport/eventlog/eventlogtest"},
+	"projections":       {"transport/eventlog/eventlogtest", "transport/leaktest"},
+	"transport/httpapi": {"transport/eventlog/eventlogtest", "transport/leaktest"},
 }
 
 // fenced libraries have one file, and its test, that know them.

@@ -5,14 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"bms/domain"
 	"bms/transport/eventlog"
+	"bms/transport/leaktest"
 )
 
 func TestApp_serves_and_leaves_nothing_behind(t *testing.T) {
-	leaked := goleak.IgnoreCurrent()
+	none := leaktest.Check(t)
 	node := startNode(t, t.TempDir())
 	node.do(t, domain.CommandOpenBranch, "b1", domain.OpenBranch{BranchID: "b1", Name: "Shop"})
 	client := &http.Client{Transport: &http.Transport{}}
@@ -28,11 +27,11 @@ func TestApp_serves_and_leaves_nothing_behind(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 	node.stop()
-	goleak.VerifyNone(t, leaked)
+	none()
 }
 
 func TestApp_that_fails_to_open_lets_go_of_what_it_took(t *testing.T) {
-	leaked := goleak.IgnoreCurrent()
+	none := leaktest.Check(t)
 	dir := t.TempDir()
 	node := startNode(t, dir)
 	code, _, stderr := bms(t, "serve", "--jwt-secret", testSecret, "--addr", "127.0.0.1:0", "--data", dir)
@@ -40,7 +39,7 @@ func TestApp_that_fails_to_open_lets_go_of_what_it_took(t *testing.T) {
 		t.Errorf("code %d, %q; want %d and that another node has the folder", code, stderr, exitFailed)
 	}
 	node.stop()
-	goleak.VerifyNone(t, leaked)
+	none()
 
 	// The folder is free again.
 	log, err := eventlog.Open(t.Context(), eventlog.Config{Dir: dir})

@@ -12,12 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"bms/actors"
 	"bms/domain"
 	"bms/transport/commandbus"
 	"bms/transport/eventlog"
+	"bms/transport/leaktest"
 )
 
 // writePath is everything between an edge and the disk, as the node wires it.
@@ -134,7 +133,7 @@ func rejectCode(err error) string {
 
 // Invariant 3, over the bus and across a restart: equal to the byte.
 func TestWritePath_one_id_has_one_effect_and_one_answer_for_ever(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Check(t)()
 	dir := t.TempDir()
 	w := startWritePath(t, dir)
 	w.shop(t, "b1", 10)
@@ -178,7 +177,7 @@ func TestWritePath_one_id_has_one_effect_and_one_answer_for_ever(t *testing.T) {
 
 // Invariants 2 and 8.
 func TestWritePath_a_thousand_parallel_sales_of_the_last_ten(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Check(t)()
 	w := startWritePath(t, t.TempDir())
 	w.shop(t, "b1", 10)
 	outcomes := make(chan string, 1000)
@@ -204,7 +203,7 @@ func TestWritePath_a_thousand_parallel_sales_of_the_last_ten(t *testing.T) {
 // Two processes can't have one log open; two owners of one branch in a cluster
 // look like this to it.
 func TestWritePath_two_owners_of_a_branch_are_fenced_by_the_log(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Check(t)()
 	w := startWritePath(t, t.TempDir())
 	w.shop(t, "b1", 50)
 	second := newDeciders(t, w.log)
@@ -231,7 +230,7 @@ func TestWritePath_two_owners_of_a_branch_are_fenced_by_the_log(t *testing.T) {
 }
 
 func TestWritePath_a_log_that_is_closed_is_log_unavailable(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Check(t)()
 	w := startWritePath(t, t.TempDir())
 	w.shop(t, "b1", 10)
 	if err := w.log.Close(); err != nil {
@@ -250,7 +249,7 @@ func TestWritePath_a_log_that_is_closed_is_log_unavailable(t *testing.T) {
 }
 
 func TestWritePath_a_branch_of_many_commits_is_loaded_and_goes_on(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	defer leaktest.Check(t)()
 	dir := t.TempDir()
 	w := startWritePath(t, dir)
 	w.shop(t, "b1", 2000)

@@ -3,15 +3,14 @@ package eventlog
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"bms/domain"
 	"bms/transport/eventlog/eventlogtest"
+	"bms/transport/leaktest"
 )
 
 func TestMain(m *testing.M) {
 	shim.once.Do(shim.install) // before another VFS is put over it
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func TestContract(t *testing.T) {

@@ -14,15 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"bms/actors"
 	"bms/domain"
 	"bms/projections"
 	"bms/transport/eventlog/eventlogtest"
+	"bms/transport/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // noon is the time of every command.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -3,7 +3,7 @@ package plainws
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"bms/transport/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"testing"
 
-	"go.uber.org/goleak"
+	"bms/transport/leaktest"
 )
 
 func TestMain(m *testing.M) {
@@ -18,5 +18,5 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "clients:", err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"bms/domain"
+	"bms/transport/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func Test_memory_keeps_the_contract(t *testing.T) {
 	Test(t, func(*testing.T) Opened {
