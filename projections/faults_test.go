@@ -292,7 +292,8 @@ func TestDamageFoundByAQueryIsMended(t *testing.T) {
 	}
 	runner.progress.damage(hurt, &stale{})
 	hurt.views.Done()
-	shop.adjust("b1", "p1", 1) // the file may be mended before the first look at it
+	// The file may be mended before the first look at it.
+	shop.adjust("b1", "p1", 1)
 	for { // until it is mended
 		f, err := runner.look()
 		if err == nil {
