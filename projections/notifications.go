@@ -20,9 +20,32 @@ CREATE TABLE unread (
 ) WITHOUT ROWID;
 `,
 		types: []string{domain.TypeSystemNotification, domain.TypeNotificationsAcked},
+		keys:  inboxKeys,
 		start: func(f *file) (fold, error) { return &notifications{file: f}, nil },
 	}
 }
+
+// inboxKeys adds the users to whom notifications go, or who acknowledge: what was
+// acknowledged while it waited must not be there again afterwards. One to nobody
+// in particular leaves nothing here and has nothing to wait for.
+func inboxKeys(c *domain.Commit, add func(string)) {
+	for i := range c.Events {
+		payload, err := c.Events[i].Payload()
+		if err != nil {
+			continue // and can't be folded either
+		}
+		switch p := payload.(type) {
+		case domain.SystemNotification:
+			if user, ok := domain.UserOfNotifications(p.Audience); ok {
+				add(inboxKey(user))
+			}
+		case domain.NotificationsAcked:
+			add(inboxKey(p.UserID))
+		}
+	}
+}
+
+func inboxKey(userID string) string { return "user/" + userID }
 
 type notifications struct {
 	basic
@@ -115,12 +138,15 @@ func (s *Set) Notifications(ctx context.Context, q NotificationsQuery) (Page[*do
 }
 
 // AnyUnread reports whether there is something for a user to acknowledge up to
-// a position: what has expired doesn't count. Error: ErrUnavailable.
+// a position: what has expired doesn't count, what is parked does. Error:
+// ErrUnavailable.
 func (s *Set) AnyUnread(ctx context.Context, userID string, upTo domain.Position) (bool, error) {
 	found := false
 	_, err := s.view(ctx, Notifications, func(v *snapshot) (err error) {
 		found, err = v.one(ctx, func(row) error { return nil },
-			"SELECT 1 FROM unread WHERE user = ? AND pos <= ? AND (expires IS NULL OR expires > ?) LIMIT 1", userID, key(upTo), s.config.Now().UnixMilli())
+			"SELECT 1 FROM unread WHERE user = ? AND pos <= ? AND (expires IS NULL OR expires > ?) UNION ALL "+
+				"SELECT 1 FROM local_parked WHERE pos <= ? AND instr(char(10) || keys || char(10), char(10) || ? || char(10)) LIMIT 1",
+			userID, key(upTo), s.config.Now().UnixMilli(), key(upTo), inboxKey(userID))
 		return err
 	})
 	return found, err

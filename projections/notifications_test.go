@@ -192,6 +192,52 @@ func TestNotificationsComeInPages(t *testing.T) {
 	}
 }
 
+// What is acknowledged while it waits behind a parked one stays acknowledged, and
+// nobody else's notifications wait.
+func TestNotificationsThatWaitCanBeAcknowledged(t *testing.T) {
+	shop, bad := newShop(t), newTouchy()
+	first := shop.notify("notifications:ann", "one", "")
+	bad.bad[first.Pos.Seq] = "error"
+	second := shop.notify("notifications:ann", "two", "")
+	other := shop.notify("notifications:bob", "to Bob", "")
+	all := shop.notify(domain.RoomNotifications, "to all", "")
+	if first.Pos.Seq != 1 || all.Pos.Seq != 4 {
+		t.Fatalf("sent at %d and %d, want 1 and 4", first.Pos.Seq, all.Pos.Seq)
+	}
+	open := func() *running {
+		r := only(t, config(t.TempDir(), shop.log), bad.around(notificationsDefinition()))
+		r.wait(shop.log.Head())
+		return r
+	}
+	r := open()
+	if got, want := r.parked(Notifications), "1! 2"; got != want {
+		t.Errorf("parked are %q, want %q", got, want)
+	}
+	for user, want := range map[string]bool{"ann": true, "an": false, "nn": false, "bob": false} {
+		if got, err := r.AnyUnread(t.Context(), user, second.Pos); got != want || err != nil {
+			t.Errorf("any unread of %s up to the second: %t, %v; want %t", user, got, err, want)
+		}
+	}
+	if got, err := r.AnyUnread(t.Context(), "ann", domain.Position{}); got || err != nil {
+		t.Errorf("any unread of ann up to the beginning: %t, %v; want none", got, err)
+	}
+	shop.ack("ann", second.Pos)
+	r.wait(shop.log.Head())
+	fresh := open()
+	for name, r := range map[string]*running{"live": r, "fresh": fresh} {
+		if err := r.SkipParked(t.Context(), Notifications, first.Pos); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.unread("ann", domain.Position{}, 9); len(got) != 0 {
+			t.Errorf("%s: unread %q, want none", name, got)
+		}
+		if got, want := r.unread("bob", domain.Position{}, 9), envelopes(other); !slices.Equal(got, want) {
+			t.Errorf("%s: unread of Bob %q, want %q", name, got, want)
+		}
+	}
+	compare(t, r.digests(), fresh.digests())
+}
+
 // A position that is read back from a row says its epoch, also after the log
 // has begun a new one.
 func TestUnreadNotificationsOfTwoEpochs(t *testing.T) {
