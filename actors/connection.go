@@ -64,6 +64,10 @@ const messagesLimit = 8
 type Connection struct {
 	hub       *Hub
 	transport Transport
+	// turn is to catch up: the one that was asked for, or in which what was
+	// given out last is being written; nil for none. Set under mu. It is beside
+	// transport since news looks at both.
+	turn      atomic.Pointer[turn]
 	ref       *Ref
 	sid       string
 	userID    string
@@ -75,27 +79,23 @@ type Connection struct {
 	since     time.Time
 	keepRooms bool      // in SessionStore
 	asked     []inbound // by the client, what is being handled first; the actor's own
-	// turn is to catch up: the one that was asked for, or in which what was
-	// given out last is being written; nil for none. Set under mu.
-	turn atomic.Pointer[turn]
-
-	mu       sync.Mutex
-	claims   domain.Identity // as the token says
-	user     *domain.User    // as the log says, up to the cursor
-	now      *domain.User    // as it said at connect, up to nowAt; nil once the cursor is there
-	nowAt    domain.Position
-	identity domain.Identity // user over claims
-	expires  time.Time       // the token's end, zero for none
-	expiry   *time.Timer
-	cursor   domain.Position
-	members  []member // replaced, never changed in place
-	chosen   choices
-	greeting *Session // the session message until it is given out
-	unread   *backlog // until it is given out
-	messages []message
-	writing  *writing  // of sampled events given out last, until they are written; usually nil
-	ending   EndReason // set once; Next then gives out nothing more
-	told     bool      // the actor knows of ending
+	mu        sync.Mutex
+	claims    domain.Identity // as the token says
+	user      *domain.User    // as the log says, up to the cursor
+	now       *domain.User    // as it said at connect, up to nowAt; nil once the cursor is there
+	nowAt     domain.Position
+	identity  domain.Identity // user over claims
+	expires   time.Time       // the token's end, zero for none
+	expiry    *time.Timer
+	cursor    domain.Position
+	members   []member // replaced, never changed in place
+	chosen    choices
+	greeting  *Session // the session message until it is given out
+	unread    *backlog // until it is given out
+	messages  []message
+	writing   *writing  // of sampled events given out last, until they are written; usually nil
+	ending    EndReason // set once; Next then gives out nothing more
+	told      bool      // the actor knows of ending
 }
 
 // SID is the connection's session id.
@@ -213,7 +213,9 @@ func (c *Connection) preface(dst [][]byte, started int) (_ [][]byte, at view) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(dst) == started { // what was given out before has been written by now
-		at.written, c.writing = c.writing, nil
+		if c.writing != nil {
+			at.written, c.writing = c.writing, nil
+		}
 		if c.turn.Load().has() {
 			c.giveBack()
 		}
