@@ -14,7 +14,7 @@ import (
 
 // patience is how long a test waits for a line before it gives up: a bound for
 // a machine that hangs, not a figure.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // process is a running program whose output is read line by line.
 type process struct {
