@@ -19,7 +19,7 @@ import (
 // could leave a mixture that nothing would notice. FULL would buy nothing: what
 // is lost is in the log.
 var (
-	writerSettings = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "wal_autocheckpoint(8000)", "cache_size(-16384)", "temp_store(MEMORY)", "busy_timeout(5000)"}
+	writerSettings = []string{"journal_mode(WAL)", "synchronous(NORMAL)", "cache_size(-16384)", "temp_store(MEMORY)", "busy_timeout(5000)"}
 	readerSettings = []string{"query_only(1)", "cache_size(-2048)", "temp_store(MEMORY)", "busy_timeout(5000)"}
 )
 
@@ -47,6 +47,7 @@ type file struct {
 	open    bool       // the writer is in a transaction
 	beside  bool       // it doesn't serve yet
 	lazy    bool       // it is written without waiting for the disk
+	wal     walBound
 	views   sync.WaitGroup
 
 	epochs atomic.Pointer[epochs]
@@ -98,7 +99,7 @@ func openFile(path, schema string, beside bool) (*file, error) {
 	for range maxReaders {
 		f.readers <- nil
 	}
-	if err := f.prepare(schema); err != nil {
+	if err := errors.Join(f.boundWAL(walPages), f.prepare(schema)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), writer.close())
 	}
 	return f, nil
@@ -269,6 +270,7 @@ func (f *file) commit(p domain.Position) error {
 		return err
 	}
 	f.open = false
+	f.shortenWAL()
 	return nil
 }
 
