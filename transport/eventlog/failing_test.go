@@ -84,7 +84,7 @@ func TestFailing_pauses_and_ends_by_itself(t *testing.T) {
 }
 
 // waste overwrites all of the index, and of its write-ahead log but the header. No
-// checkpoint comes in between, which would put sound pages back.
+// checkpoint comes in between, and the writer has nothing to bring to the file.
 func waste(t *testing.T, l *Log) {
 	t.Helper()
 	l.checkpoints.mu.Lock()
@@ -127,11 +127,15 @@ func TestIndex_damaged_while_running_is_made_anew(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const commits = 1000
+			const commits, batch = 1000, 100
 			var fail atomic.Bool
 			config := quiet(t.TempDir())
-			config.IndexBatch = 100
+			config.IndexBatch = batch
+			flushed := make(chan struct{}, commits)
 			l := hooked(t, config, func(l *Log, step string) {
+				if step == "flushed" {
+					flushed <- struct{}{}
+				}
 				if step == "begun" && fail.Swap(false) {
 					if err := l.writer.conn.exec("PRAGMA query_only = 1"); err != nil {
 						t.Error(err)
@@ -146,6 +150,9 @@ func TestIndex_damaged_while_running_is_made_anew(t *testing.T) {
 				if err := l.Append(t.Context(), all[i:i+50]...); err != nil {
 					t.Fatal(err)
 				}
+			}
+			for range commits / batch {
+				<-flushed // nothing is written any more that would put sound pages back
 			}
 			notice(t, l, &fail)
 			for v := range uint64(2) { // the second is behind what the first woke
