@@ -63,26 +63,30 @@ func TestAdmission_counts_a_client_once_for_all_its_namespaces(t *testing.T) {
 
 // A client is let in and released again when the namespace then refuses it.
 func TestAdmission_counts_a_client_once_whose_first_namespace_refuses_it(t *testing.T) {
-	a := testAdmission()
-	peers := make([]peer, 3)
-	for i := range peers {
-		wantCode(t, let(a, &peers[i], "u1", "/ws-admin", "", false), "", 0)
-		a.release(&peers[i], "u1")
-		wantCode(t, let(a, &peers[i], "u1", "/ws", "", false), "", 0)
-	}
-	wantCode(t, let(a, &peers[0], "u1", "/ws-admin", "", false), domain.CodeRateLimited, 60)
-	wantCode(t, let(a, &peer{}, "u1", "/ws", "", false), domain.CodeRateLimited, 60)
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		a := testAdmission()
+		peers := make([]peer, 3)
+		for i := range peers {
+			wantCode(t, let(a, &peers[i], "u1", "/ws-admin", "", false), "", 0)
+			a.release(&peers[i], "u1")
+			wantCode(t, let(a, &peers[i], "u1", "/ws", "", false), "", 0)
+		}
+		wantCode(t, let(a, &peers[0], "u1", "/ws-admin", "", false), domain.CodeRateLimited, 60)
+		wantCode(t, let(a, &peer{}, "u1", "/ws", "", false), domain.CodeRateLimited, 60)
+	})
 }
 
 func TestAdmission_of_those_who_resume_is_counted_apart(t *testing.T) {
-	a := testAdmission()
-	for range 3 {
-		wantCode(t, let(a, &peer{}, "u1", "/ws", "", false), "", 0)
-	}
-	for range 5 {
-		wantCode(t, let(a, &peer{}, "u1", "/ws", "", true), "", 0)
-	}
-	wantCode(t, let(a, &peer{}, "u1", "/ws", "", true), domain.CodeRateLimited, 60)
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		a := testAdmission()
+		for range 3 {
+			wantCode(t, let(a, &peer{}, "u1", "/ws", "", false), "", 0)
+		}
+		for range 5 {
+			wantCode(t, let(a, &peer{}, "u1", "/ws", "", true), "", 0)
+		}
+		wantCode(t, let(a, &peer{}, "u1", "/ws", "", true), domain.CodeRateLimited, 60)
+	})
 }
 
 func TestAdmission_bounds_the_clients_of_a_user_and_of_the_node(t *testing.T) {
