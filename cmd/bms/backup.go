@@ -118,11 +118,14 @@ func restore(ctx context.Context, file, dataDir string, stdout, stderr io.Writer
 	m := newMeter(stderr, "restore", time.Now)
 	manifest, head, err := eventlog.Restore(ctx, eventlog.RestoreConfig{File: file, Dir: dataDir, Progress: m.tell})
 	took := m.end()
-	if err != nil {
+	if err != nil && !errors.Is(err, eventlog.ErrNotSynced) {
 		return err
 	}
-	if err := restoreNotes(ctx, manifest.Notes, dataDir); err != nil {
-		return fmt.Errorf("the log is restored, and clients will have to read anew: %w", err)
+	if notesErr := restoreNotes(ctx, manifest.Notes, dataDir); notesErr != nil {
+		err = errors.Join(err, fmt.Errorf("%s holds the restored log and can be served, but clients will have to read anew: %w", dataDir, notesErr))
+	}
+	if err != nil {
+		return err
 	}
 	_, err = fmt.Fprintf(stdout, "%s: %d commits up to %s, backed up %s, in %s (%.0f commits/s)\nThe log goes on from %s; read models are made at the next start.\n",
 		dataDir, manifest.Commits, manifest.Head, manifest.CreatedAt.Format(domain.TimestampFormat), round(took), perSecond(manifest.Commits, took), head)

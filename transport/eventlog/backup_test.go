@@ -370,6 +370,55 @@ func TestRestore_that_was_interrupted_is_not_taken_for_a_log(t *testing.T) {
 	}
 }
 
+// There is a log or an error, never both: up to the last moment.
+func TestRestore_that_fails_leaves_no_log(t *testing.T) {
+	file, want := backedUp(t, 3*backupBatch+5)
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err := Restore(ctx, RestoreConfig{File: file, Dir: dir, Progress: func(done, of uint64) {
+		if done == of {
+			cancel()
+		}
+	}})
+	if left := names(t, dir); !errors.Is(err, context.Canceled) || strings.Contains(left, ".db") {
+		t.Fatalf("got %v and %q, want %v and no log", err, left, context.Canceled)
+	}
+
+	// Killed between the last two steps: the index has its name.
+	m, head, err := Restore(t.Context(), RestoreConfig{File: file, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if head.Epoch <= m.Head.Epoch || head.Seq != m.Head.Seq || head.Index != m.Head.Index {
+		t.Fatalf("the head is %+v, that of the backup %+v; want the same in a later epoch", head, m.Head)
+	}
+	if err := os.Rename(filepath.Join(dir, fileName), filepath.Join(dir, restoringName)); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := Open(t.Context(), Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Fatalf("open: got %v, %v, want an error", l, err)
+	}
+	if _, head, err = Restore(t.Context(), RestoreConfig{File: file, Dir: dir}); err != nil {
+		t.Fatalf("restore again: %v", err)
+	}
+	if left := names(t, dir); strings.Contains(left, restoringName) || !strings.Contains(left, indexName+" ") {
+		t.Fatalf("left: %s", left)
+	}
+	if covered, err := checkIndex(t, dir); err != nil || covered != head.Seq {
+		t.Fatalf("the index reaches up to %d, %v, want %d", covered, err, head.Seq)
+	}
+	l := open(t, Config{Dir: dir})
+	if l.Head() != head {
+		t.Fatalf("opened with head %+v, restored with %+v", l.Head(), head)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := everything(t, dir); err != nil || len(got) != len(want) {
+		t.Fatalf("got %d commits, %v, want %d", len(got), err, len(want))
+	}
+}
+
 func TestRestore_into_a_folder_that_is_being_restored_into(t *testing.T) {
 	file, _ := backedUp(t, 10)
 	dir := t.TempDir()

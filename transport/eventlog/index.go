@@ -74,6 +74,22 @@ func commandKey(userID, commandID string) [16]byte {
 	return [16]byte(sum[:16])
 }
 
+// unreadIndex is an index that nobody reads yet.
+func unreadIndex(batch int, logger *slog.Logger) *index {
+	return &index{tail: &tail{}, gate: &sync.Mutex{}, batch: batch, hook: func(string) {}, logger: logger}
+}
+
+// make makes the index file of a log, and closes it.
+func (x *index) make(file string, log *conn) error {
+	if err := removeDatabase(file); err != nil {
+		return err
+	}
+	if err := x.bringUp(file, log, false, false); err != nil {
+		return err
+	}
+	return errors.Join(x.flushAt(1), x.close())
+}
+
 // bringUp opens the index file of a log, making it if it is not there, and
 // brings it up to the log's end. A useless one is made anew if remake is set,
 // which it must not be while readers have it open, and else is an error that

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sync"
 )
 
 // newIndexName is the index while it is made anew beside the one that readers
@@ -74,19 +73,12 @@ func (w *writer) reindex() error {
 }
 
 func (w *writer) makeIndex(file string) error {
-	if err := removeDatabase(file); err != nil {
-		return err
-	}
 	c, err := openConn(w.log.file, "rw", "busy_timeout(5000)")
 	if err != nil {
 		return err
 	}
-	x := w.newIndex()
-	x.tail, x.gate = &tail{}, &sync.Mutex{} // nobody reads it
-	if err = x.bringUp(file, c, false, false); err == nil {
-		err = errors.Join(x.flushAt(1), x.close())
-	}
-	return errors.Join(err, c.close())
+	x := unreadIndex(w.log.config.IndexBatch, w.log.config.Logger)
+	return errors.Join(x.make(file, c), c.close())
 }
 
 // withdraw takes the index from all who read it. Until it is lent to them again,

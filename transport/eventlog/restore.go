@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,9 +15,13 @@ import (
 	"bms/domain"
 )
 
-// restoringName is the log while it is being restored. A folder that has it
-// and no log.db was left by a restore that did not come to its end.
-const restoringName = "log.restoring.db"
+const (
+	// restoringName is the log while it is being restored. A folder that has
+	// it and no log.db was left by a restore that did not come to its end.
+	restoringName = "log.restoring.db"
+	// restoringIndexName is its index.
+	restoringIndexName = restoringName + ".index"
+)
 
 // RestoreConfig is what Restore needs. File and Dir must be given.
 type RestoreConfig struct {
@@ -38,7 +43,8 @@ type RestoreConfig struct {
 //
 // It returns the manifest and the log's head. The error wraps ErrNotBackup for
 // any other file, domain.ErrCorrupt for a damaged backup, fs.ErrExist if the
-// folder is not empty, ErrInUse if somebody else has it; there is no log then.
+// folder is not empty, ErrInUse if somebody else has it, the context's if that
+// ends; there is no log then. Only ErrNotSynced comes with one.
 func Restore(ctx context.Context, c RestoreConfig) (m Manifest, head domain.Position, err error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -64,20 +70,18 @@ func Restore(ctx context.Context, c RestoreConfig) (m Manifest, head domain.Posi
 	if err != nil {
 		return b.manifest, head, err
 	}
-	if err := errors.Join(restore(ctx, c, b, dir), held.release()); err != nil {
+	head, err = restore(ctx, c, b, dir)
+	if err = errors.Join(err, held.release()); err != nil {
 		return b.manifest, head, fmt.Errorf("restore %s: %w", c.File, err)
 	}
-	// The index is made by opening; a crash before that costs nothing but the
-	// same work at the next start.
-	l, err := Open(ctx, Config{Dir: dir, Now: c.Now, IndexBatch: restoreIndexBatch})
-	if err != nil {
-		return b.manifest, head, fmt.Errorf("restored, but: %w", err)
-	}
-	head = l.Head()
-	return b.manifest, head, l.Close()
+	return b.manifest, head, nil
 }
 
-// restoreIndexBatch saves transactions where the index is made anew anyway.
+// ErrNotSynced is wrapped by the error of a restore that has come to its end, but
+// for the name of the log, which may not be on disk.
+var ErrNotSynced = errors.New("the log is restored and can be used, but a power cut may take it back")
+
+// restoreIndexBatch saves transactions where an index is made as a whole.
 const restoreIndexBatch = 1 << 16
 
 // vacant returns an error that wraps fs.ErrExist if there is anything in a
@@ -87,86 +91,108 @@ func vacant(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("restore: %w", err)
 	}
+	_, err = os.Lstat(filepath.Join(dir, restoringName))
+	interrupted := err == nil // perhaps between its last two steps
 	for _, e := range entries {
-		if e.Name() != lockName && (e.Name() != "lost+found" || !e.IsDir()) && !strings.HasPrefix(e.Name(), restoringName) {
+		left := strings.HasPrefix(e.Name(), restoringName) || interrupted && e.Name() == indexName
+		if e.Name() != lockName && (e.Name() != "lost+found" || !e.IsDir()) && !left {
 			return fmt.Errorf("restore into folder %s: %w: it holds %s; a restore wants an empty folder", dir, fs.ErrExist, e.Name())
 		}
 	}
 	return nil
 }
 
-// restore makes log.db, under another name until it is complete and on disk.
-// The folder is locked.
-func restore(ctx context.Context, c RestoreConfig, b *backupReader, dir string) (err error) {
+// restore makes index.db and log.db, under other names until both are complete and
+// on disk: there is a log when log.db has its name, and nothing can go wrong then
+// but for that name to be on disk. The folder is locked.
+func restore(ctx context.Context, c RestoreConfig, b *backupReader, dir string) (head domain.Position, err error) {
 	if err := vacant(dir); err != nil {
-		return err
+		return head, err
 	}
-	temp := filepath.Join(dir, restoringName)
-	if err := removeDatabase(temp); err != nil {
-		return err
+	temp, tempIndex, index := filepath.Join(dir, restoringName), filepath.Join(dir, restoringIndexName), filepath.Join(dir, indexName)
+	remove := func() error {
+		return errors.Join(removeDatabase(index), removeDatabase(tempIndex), removeDatabase(temp))
 	}
-	defer func() {
-		if err != nil {
-			_ = removeDatabase(temp) // the first error is the one that counts
-		}
-	}()
-	// Nobody reads it before it is complete: no journal, no sync but the last.
-	conn, err := openConn(temp, "rwc", "journal_mode(OFF)", "synchronous(OFF)", "locking_mode(EXCLUSIVE)", "cache_size(-65536)")
+	if err := remove(); err != nil {
+		return head, err
+	}
+	head, err = build(ctx, c, b, temp, tempIndex)
+	if err == nil {
+		err = errors.Join(syncFile(temp), syncFile(tempIndex))
+	}
+	if err == nil {
+		err = os.Rename(tempIndex, index)
+	}
+	if err == nil {
+		err = os.Rename(temp, filepath.Join(dir, fileName))
+	}
 	if err != nil {
-		return err
+		_ = remove() // the first error is the one that counts
+		return head, err
 	}
-	err = unpack(ctx, c, b, conn)
-	if err = errors.Join(err, conn.close()); err != nil {
-		return err
+	if err := syncDir(dir); err != nil {
+		return head, fmt.Errorf("%w: %w", ErrNotSynced, err)
 	}
-	if err := syncFile(temp); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, filepath.Join(dir, fileName)); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return head, nil
 }
 
-// unpack fills a new database.
-func unpack(ctx context.Context, c RestoreConfig, b *backupReader, conn *conn) error {
+// build makes the two files of a backup.
+func build(ctx context.Context, c RestoreConfig, b *backupReader, file, index string) (head domain.Position, err error) {
+	// Nobody reads it before it is complete: no journal, no sync but the last.
+	conn, err := openConn(file, "rwc", "journal_mode(OFF)", "synchronous(OFF)", "locking_mode(EXCLUSIVE)", "cache_size(-65536)")
+	if err != nil {
+		return head, err
+	}
+	head, err = unpack(ctx, c, b, conn)
+	if err == nil {
+		err = unreadIndex(restoreIndexBatch, slog.New(slog.DiscardHandler)).make(index, conn)
+	}
+	if err == nil {
+		err = conn.exec("PRAGMA journal_mode = WAL") // as it is in use, so that who only reads is not in the way of its first start
+	}
+	return head, errors.Join(err, conn.close(), ctx.Err())
+}
+
+// unpack fills a new database and returns the log's head.
+func unpack(ctx context.Context, c RestoreConfig, b *backupReader, conn *conn) (head domain.Position, err error) {
 	if err := prepareSchema(conn); err != nil {
-		return err
+		return head, err
 	}
 	if err := conn.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
+		return head, err
 	}
 	w := &writer{}
 	if err := w.prepareInserts(conn); err != nil {
-		return err
+		return head, err
 	}
 	var es epochs
 	for _, e := range b.manifest.Epochs {
 		es = append(es, epoch{e.Epoch, e.Start})
 		if err := es[len(es)-1].insert(conn); err != nil {
-			return err
+			return head, err
 		}
 	}
 	if err := unpackRows(ctx, c, b, w); err != nil {
-		return err
+		return head, err
 	}
-	last := b.manifest.First + b.manifest.Commits - 1
-	if _, err := es.begin(conn, c.Now(), last); err != nil {
-		return err
+	head = domain.Position{Seq: b.manifest.First + b.manifest.Commits - 1, Index: b.manifest.Head.Index}
+	if es, err = es.begin(conn, c.Now(), head.Seq); err != nil {
+		return head, err
 	}
+	head.Epoch = es.current()
 	s, err := conn.once("INSERT INTO offsets (consumer, topic, seq) VALUES (?, ?, ?)")
 	if err != nil {
-		return err
+		return head, err
 	}
 	for _, o := range b.manifest.Offsets {
 		if err := s.run(o.Consumer, o.Topic, int64(o.Seq)); err != nil {
-			return errors.Join(err, s.close())
+			return head, errors.Join(err, s.close())
 		}
 	}
 	if err := s.close(); err != nil {
-		return err
+		return head, err
 	}
-	return conn.exec("COMMIT")
+	return head, conn.exec("COMMIT")
 }
 
 func unpackRows(ctx context.Context, c RestoreConfig, b *backupReader, w *writer) error {
