@@ -113,8 +113,9 @@ func newShop(t testing.TB, change func(*Config)) *shop {
 	})
 	cfg := Config{
 		Commands: s.do, Identify: identify, Read: s.read, Log: s.log, Logger: logger,
-		FreshWait: 20 * time.Second, // however slow the machine is
-		Now:       func() time.Time { return noon },
+		// However slow the machine is.
+		FreshWait: time.Minute, ReadTimeout: time.Minute, CommandTimeout: time.Minute,
+		Now: func() time.Time { return noon },
 	}
 	if change != nil {
 		change(&cfg)
