@@ -40,6 +40,7 @@ CREATE TABLE streams (branch TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT
 		// folded in order.
 		keys:    func(c *domain.Commit, add func(string)) { add("branch/" + branchOfAlerts(c.Stream)) },
 		inherit: settle,
+		begin:   settleThePast,
 	}
 }
 

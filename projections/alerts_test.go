@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"bms/domain"
 )
@@ -319,6 +320,47 @@ func TestModesOfAlerts(t *testing.T) {
 	expect("changed back", 4)
 	if files, _ := filepath.Glob(filepath.Join(dir, "alerts-*.db")); len(files) != 1 {
 		t.Errorf("files of the alerts are %v, want only that of the last mode", files)
+	}
+}
+
+// As after a restore, or when the file was damaged.
+func TestAFileWithoutAPastAlertsOfNothingLongPast(t *testing.T) {
+	for name, tt := range map[string]struct {
+		later  time.Duration // the last hundred causes, than the first
+		unread bool          // the log can't be read when the file is made
+		want   int
+	}{
+		"all_of_today": {0, false, 201 + 1},
+		"half_of_it":   {2 * time.Hour, false, 100 + 1},
+		"unreadable":   {2 * time.Hour, true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shop := newShop(t)
+			shop.open("b1")
+			shop.product("b1", "p1", 1000, 2000) // the first cause
+			for _, wait := range []time.Duration{0, tt.later} {
+				shop.now = shop.now.Add(wait)
+				for range 100 {
+					shop.adjust("b1", "p1", -1)
+				}
+			}
+			shop.adjust("b1", "p1", 5000) // none
+			c := config(t.TempDir(), shop.log)
+			if tt.unread {
+				shop.log.onRead = func() error { return domain.ErrLogUnavailable }
+			}
+			s, err := Open(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shop.log.onRead = nil
+			r := runSet(t, s)
+			shop.product("b1", "p2", 0, 5) // a new one
+			r.settle(shop.log)
+			if got := len(alerted(t, shop.log)); got != tt.want {
+				t.Errorf("%d alerts, want %d", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -15,6 +15,18 @@ type faultyLog struct {
 	mu sync.Mutex // held during an append; guards refuse
 	// refuse, if not nil, is asked before an append and after it.
 	refuse func(after bool, commits []*domain.Commit) error
+	// onRead, if not nil, is asked before a read by sequence. It is set while
+	// nobody reads.
+	onRead func() error
+}
+
+func (l *faultyLog) Read(ctx context.Context, after uint64, limit int) ([]*domain.Commit, error) {
+	if l.onRead != nil {
+		if err := l.onRead(); err != nil {
+			return nil, err
+		}
+	}
+	return l.Memory.Read(ctx, after, limit)
 }
 
 func newFaultyLog() *faultyLog { return &faultyLog{Memory: eventlogtest.NewMemory()} }

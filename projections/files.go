@@ -125,6 +125,12 @@ func (r *runner) pick() (serve, half *instance, err error) {
 			return nil, half, err
 		case in == nil: // thrown away
 		case !in.file.beside:
+			if in.through.Seq == 0 { // it may have been made a moment before the process ended
+				err = r.inheritFromFiles(in, files)
+			}
+			if err != nil {
+				return nil, half, errors.Join(err, in.file.shut())
+			}
 			return in, half, nil
 		case half == nil && len(r.busy) == 0:
 			half = in
@@ -251,7 +257,8 @@ func (r *runner) openSound(path string, gen int) (*instance, error) {
 }
 
 // inheritFromFiles has a new file take over from the newest file that there is,
-// whatever its version. One that can't be read has nothing to give.
+// whatever its version, or begin without one. One that can't be read has nothing
+// to give.
 func (r *runner) inheritFromFiles(in *instance, files []dbFile) error {
 	if r.inherit == nil {
 		return nil
@@ -264,21 +271,32 @@ func (r *runner) inheritFromFiles(in *instance, files []dbFile) error {
 		if err != nil {
 			continue
 		}
-		err = errors.Join(r.takeOver(in, from), from.close())
-		if err != nil {
+		took, err := r.takeOver(in, from)
+		if err := errors.Join(err, from.close()); err != nil || took {
 			return err
 		}
+	}
+	if r.begin == nil {
 		return nil
 	}
-	return nil
+	return in.within(func() error { return r.begin(context.Background(), in.file, r.config.Log) })
 }
 
-// takeOver runs inherit in a transaction.
-func (r *runner) takeOver(in *instance, from *conn) error {
+// takeOver has a file inherit from another, if that has anything to give.
+func (r *runner) takeOver(in *instance, from *conn) (took bool, err error) {
+	err = in.within(func() error { return r.inherit(in.file, from) })
+	if errors.Is(err, errNoGood) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// within runs do in a transaction of a file that moves on by nothing.
+func (in *instance) within(do func() error) error {
 	if err := in.file.begin(); err != nil {
 		return err
 	}
-	if err := r.inherit(in.file, from); err != nil {
+	if err := do(); err != nil {
 		return errors.Join(err, in.file.rollback())
 	}
 	return in.file.commit(in.written)

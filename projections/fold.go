@@ -1,6 +1,9 @@
 package projections
 
 import (
+	"context"
+	"errors"
+
 	"bms/domain"
 )
 
@@ -38,8 +41,21 @@ type definition struct {
 	serve func(*file) error
 	// inherit, if not nil, takes over what doesn't follow from the log from
 	// the file that served before, within a transaction of the new one.
+	// The error is errNoGood for a file that has nothing to give.
 	inherit func(into *file, from *conn) error
+	// begin, if not nil, is called instead, likewise, for a file that has none
+	// to inherit from.
+	begin func(ctx context.Context, into *file, log logReader) error
 }
+
+// logReader is what of the log is read.
+type logReader interface {
+	domain.Reader
+	domain.Follower
+}
+
+// errNoGood is returned for a file that can't be inherited from.
+var errNoGood = errors.New("the file is no good")
 
 // fold turns events into rows of a file, through the file's writer. All is
 // called by one goroutine, between the file's begin and commit, except for

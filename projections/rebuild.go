@@ -463,7 +463,7 @@ func (r *runner) swap(ctx context.Context, b *instance) (old *instance, err erro
 	}
 	r.config.step(r.name, stepSwapping)
 	if r.served != nil && r.inherit != nil {
-		if err := r.takeOver(b, r.served.file.writer); err != nil {
+		if _, err := r.takeOver(b, r.served.file.writer); err != nil {
 			return nil, err
 		}
 	}
