@@ -158,6 +158,9 @@ func TestDamage_a_missing_commit_is_named(t *testing.T) {
 	if !errors.Is(err, domain.ErrCorrupt) || !strings.Contains(err.Error(), "commit 100:") {
 		t.Fatalf("read: got %v, want %v that names the commit", err, domain.ErrCorrupt)
 	}
+	if _, err := l.FindCommand(t.Context(), "u-17", "marked-0100"); !errors.Is(err, domain.ErrCorrupt) || !strings.Contains(err.Error(), "commit 100:") {
+		t.Fatalf("find: got %v, want %v that names the commit", err, domain.ErrCorrupt)
+	}
 }
 
 func TestDamage_a_log_that_lost_its_end_is_noticed(t *testing.T) {
@@ -219,6 +222,29 @@ func alter(t *testing.T, file, sql string) {
 	}
 	if err := errors.Join(c.exec(sql), c.close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An index that is sound and says what is not so is doubted, and what it says of a
+// command no answer: not that there is none, and not that the log is damaged.
+func TestIndex_that_names_another_commit_is_made_anew(t *testing.T) {
+	dir := t.TempDir()
+	closed(t, dir, 100)
+	alter(t, filepath.Join(dir, indexName), "UPDATE commands SET seq = seq % 100 + 1")
+	l := open(t, quiet(dir))
+	_, err := l.FindCommand(t.Context(), "u-17", "marked-0050")
+	if !errors.Is(err, domain.ErrLogUnavailable) || errors.Is(err, domain.ErrCorrupt) || !strings.Contains(err.Error(), "index.db: it has commit 51") {
+		t.Fatalf("find: got %v, want %v that says which commit the index has", err, domain.ErrLogUnavailable)
+	}
+	for v := range uint64(2) { // the second is behind what the first woke
+		if err := l.Append(t.Context(), adjustment("other", v+1, fmt.Sprint("other-", v))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		if c, err := l.FindCommand(t.Context(), "u-17", fmt.Sprintf("marked-%04d", i+1)); err != nil || c.Position.Seq != uint64(i+1) {
+			t.Fatalf("find command %d: got %v, %v", i+1, c, err)
+		}
 	}
 }
 

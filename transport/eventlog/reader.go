@@ -296,19 +296,22 @@ func (p *pool) find(ctx context.Context, es epochs, t *tail, userID, commandID s
 		if seq > last {
 			return nil
 		}
-		return r.bySeq.each(func(row []driver.Value) (bool, error) {
+		err := r.bySeq.each(func(row []driver.Value) (bool, error) {
 			c, _, err := r.decode(row)
-			if err == nil && (c.UserID != userID || c.CommandID != commandID) {
-				_ = p.doubt(err)
-				err = fmt.Errorf("%s says it is of another command", p.index)
-			}
 			if err != nil {
 				return false, p.damage(seq, err)
+			}
+			if c.UserID != userID || c.CommandID != commandID { // and the row is sound
+				return false, p.doubt(fmt.Errorf("it has commit %d for a command of which that is not", seq))
 			}
 			c.Placed(es.of(seq), seq)
 			found = c
 			return false, nil
 		}, int64(seq-1), int64(seq), int64(1))
+		if err == nil && found == nil {
+			err = p.damage(seq, errors.New("it is missing"))
+		}
+		return err
 	})
 	if err == nil && found == nil {
 		err = fmt.Errorf("command %q of user %q: %w", commandID, userID, domain.ErrNotFound)
