@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -82,9 +83,15 @@ func (w *weather) over(log *faultyLog, begins func([]*domain.Commit)) {
 
 // Invariants 1, 2, 3, 7 and 8 under faults: one owner or two, a log that is
 // slow, fails and lies, poisoned commands, clients who repeat themselves, and
-// streams that are put away all the time.
+// streams that are put away all the time. TEST_SEEDS runs as many as it says.
 func Test_no_interleaving_breaks_an_invariant(t *testing.T) {
-	for seed := range uint64(500) {
+	n := uint64(300)
+	if s := os.Getenv("TEST_SEEDS"); s != "" {
+		if _, err := fmt.Sscan(s, &n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seed := range n {
 		t.Run(fmt.Sprintf("seed_%d", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { interleave(t, seed) })
 		})
