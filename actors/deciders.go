@@ -39,6 +39,11 @@ type DecidersConfig struct {
 	// after any doubt about the state. It runs on a goroutine of its own and
 	// may block.
 	Load func(ctx context.Context, stream string) (state domain.State, version uint64, err error)
+	// LoadRows, if set, returns rows of a branch's state that Load leaves out,
+	// as JSON, nil for each that is not there, and the version of the stream
+	// that they are kept at. Of the others Load's states have all. It runs
+	// as Load does.
+	LoadRows func(ctx context.Context, stream string, rows []domain.Row) (states [][]byte, version uint64, err error)
 	// QueuePerStream bounds the commands of one stream, and QueuePerNode
 	// those of all streams, that were submitted and not yet answered. One
 	// more is answered "busy". Zero means DefaultQueuePerStream and
@@ -74,6 +79,7 @@ type DecidersConfig struct {
 type Deciders struct {
 	cfg      DecidersConfig
 	newState func(stream string) (domain.State, error)
+	maxRows  int
 
 	ctx     context.Context // of the log's operations; ends when Close runs out of time
 	cancel  context.CancelFunc
@@ -144,7 +150,7 @@ func NewDeciders(cfg DecidersConfig) (*Deciders, error) {
 	}
 	cfg.Observe = cfg.Observe.fenced(cfg.Logger)
 	d := &Deciders{
-		cfg: cfg, newState: domain.NewState,
+		cfg: cfg, newState: domain.NewState, maxRows: maxRows,
 		closing: make(chan struct{}), drained: make(chan struct{}), swept: make(chan struct{}),
 		streams: make(map[string]*entry), doubted: make(map[string]struct{}),
 	}

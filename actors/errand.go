@@ -23,14 +23,24 @@ const (
 type (
 	looked struct {
 		commands []*pending
-		commits  []*domain.Commit // nil: not in the log
-		err      error            // about all of them
+		unknown  []*pending       // those of them whose id was looked up
+		commits  []*domain.Commit // of unknown, nil: not in the log
+		err      error            // about all commands
 		loads    uint64           // stream.loads when the errand began
+		rows     keptRows
 	}
-	loaded struct {
-		state   domain.State
+	// keptRows is what is kept beside the log of rows that commands need.
+	keptRows struct {
+		asked   bool
+		crowded bool // what can be let go of is to be let go of
+		rows    []domain.Row
+		states  [][]byte
 		version uint64
 		err     error
+	}
+	loaded struct {
+		held
+		err error
 		// doubt holds commands whose append ended with cause, and found
 		// their commits as far as they are in the log.
 		doubt []*pending
@@ -57,19 +67,38 @@ func (s *stream) fenced(f func(ctx context.Context) any, failed func(error) any)
 	return f(s.deciders.ctx)
 }
 
-// lookUp asks the log for the ids that clients may have sent before.
+// lookUp asks the log for the ids that clients may have sent before, and what is
+// kept beside it for rows that the commands need.
 func (s *stream) lookUp() {
-	if s.looking || len(s.unlooked) == 0 {
+	if s.looking {
+		return
+	}
+	crowded := s.part != nil && s.part.crowded()
+	if len(s.unlooked) == 0 && !crowded {
 		return
 	}
 	n := min(len(s.unlooked), lookUpBatch)
 	commands := s.unlooked[:n:n]
 	s.unlooked = s.unlooked[n:]
 	s.looking = true
-	loads := s.loads
+	l := looked{commands: commands, loads: s.loads}
+	var needed []domain.Row
+	for _, p := range commands {
+		if !p.looked {
+			l.unknown = append(l.unknown, p)
+		}
+		needed = append(needed, p.needs...)
+	}
+	if !crowded && s.part != nil { // else those that are here may be let go of
+		needed = s.part.missing(needed)
+	}
+	l.rows = keptRows{asked: s.part != nil && (crowded || len(needed) > 0), crowded: crowded, rows: needed}
 	s.errand(func(ctx context.Context) any {
-		commits, err := s.find(ctx, commands)
-		return looked{commands, commits, err, loads}
+		l.commits, l.err = s.find(ctx, l.unknown)
+		if r := &l.rows; r.asked { // after the ids: see reject
+			r.states, r.version, r.err = s.loadRows(ctx, r.rows)
+		}
+		return l
 	}, func(err error) any { return looked{commands: commands, err: err} })
 }
 
@@ -93,16 +122,55 @@ func (s *stream) find(ctx context.Context, commands []*pending) ([]*domain.Commi
 
 func (s *stream) looked(l looked) {
 	s.looking = false
-	for i, p := range l.commands {
-		switch {
-		case l.err != nil:
+	for _, p := range l.commands {
+		p.queued = false
+		if l.err != nil {
 			s.answer(p, nil, s.refusal(l.err))
-		case l.commits[i] != nil:
+		}
+	}
+	if l.err != nil {
+		return
+	}
+	for i, p := range l.unknown {
+		if l.commits[i] != nil {
 			s.settle(p, l.commits[i])
-		default:
+		} else {
 			p.looked, p.lookedAt = true, l.loads
 		}
 	}
+	if l.rows.asked && s.part != nil {
+		s.take(l.rows, l.commands)
+	}
+}
+
+// take has rows in memory that commands need. If that fails, the state is made
+// anew: of what is kept, if that has gone back or another owner has written, else
+// of the log alone.
+func (s *stream) take(r keptRows, commands []*pending) {
+	if unavailable(r.err) {
+		for _, p := range commands {
+			if !s.part.has(p.needs) {
+				s.answer(p, nil, s.refusal(r.err))
+			}
+		}
+		return
+	}
+	err := r.err
+	if err == nil && r.version > s.version {
+		err = fmt.Errorf("%w: version %d is kept beside the log, %d was the last", domain.ErrVersionConflict, r.version, s.version)
+	}
+	if err == nil && r.crowded {
+		s.part.shrink(r.version)
+	}
+	if err == nil {
+		err = s.part.put(r.rows, r.states, r.version)
+	}
+	if err == nil {
+		return
+	}
+	s.deciders.cfg.Logger.Warn("the state of a stream is made anew", "stream", s.name, "error", err)
+	s.forget()
+	s.distrust = s.distrust || !errors.Is(err, errKeptBack) && !errors.Is(err, domain.ErrVersionConflict)
 }
 
 // load reads the state. doubt holds commands whose append ended with cause;
@@ -116,7 +184,7 @@ func (s *stream) load(doubt []*pending, cause error) {
 	s.errand(func(ctx context.Context) any {
 		start := s.deciders.cfg.Now()
 		l := loaded{doubt: doubt, cause: cause}
-		l.state, l.version, l.err = s.restore(ctx, distrust)
+		l.held, l.err = s.restore(ctx, distrust)
 		if l.err == nil && len(doubt) > 0 {
 			l.found, l.err = s.find(ctx, doubt)
 		}
@@ -131,70 +199,61 @@ func (s *stream) load(doubt []*pending, cause error) {
 
 // restore makes the state out of what is kept beside the log, unless that is
 // distrusted, and the log.
-func (s *stream) restore(ctx context.Context, distrust bool) (state domain.State, version uint64, err error) {
+func (s *stream) restore(ctx context.Context, distrust bool) (h held, err error) {
 	if !distrust && s.deciders.cfg.Load != nil {
-		state, version, err = s.kept(ctx)
+		if h, err = s.kept(ctx); err == nil && h.state != nil {
+			err = s.readOn(ctx, &h)
+		}
 		if unavailable(err) {
-			return nil, 0, fmt.Errorf("load %q: %w", s.name, err)
+			return held{}, fmt.Errorf("load %q: %w", s.name, err)
 		}
 		if err != nil {
 			s.deciders.cfg.Logger.Warn("stream is read from its beginning, for want of its kept state", "stream", s.name, "error", err)
-			state = nil
+		} else if h.state != nil {
+			return h, nil
 		}
 	}
-	if state == nil {
-		version = 0
-		if state, err = s.deciders.newState(s.name); err != nil {
-			return nil, 0, fmt.Errorf("make a state for %q: %w", s.name, err)
-		}
+	state, err := s.deciders.newState(s.name)
+	if err != nil {
+		return held{}, fmt.Errorf("make a state for %q: %w", s.name, err)
 	}
+	h = s.hold(state, 0)
+	if err := s.readOn(ctx, &h); err != nil {
+		return held{}, fmt.Errorf("load %q: %w", s.name, err)
+	}
+	return h, nil
+}
+
+// readOn brings what is held up to the end of the stream.
+func (s *stream) readOn(ctx context.Context, h *held) error {
 	for {
-		commits, err := s.read(ctx, version)
-		if err != nil {
-			return nil, 0, fmt.Errorf("load %q: %w", s.name, err)
+		commits, err := s.read(ctx, h.version)
+		if err != nil || len(commits) == 0 {
+			return err
 		}
-		if len(commits) == 0 {
-			return state, version, nil
-		}
-		if version, err = fold(state, version, commits); err != nil {
-			return nil, 0, fmt.Errorf("load %q: %w", s.name, err)
+		if err := s.fold(ctx, h, commits); err != nil {
+			return err
 		}
 	}
 }
 
-// kept is the state that is kept beside the log and what came after it, as far
-// as one read gives it. It is an error if the log has no commit of that version:
-// then the state is not of this log.
-func (s *stream) kept(ctx context.Context) (domain.State, uint64, error) {
+// kept is what is kept beside the log of the state, nothing if nothing is, and
+// what came after it, as far as one read gives it. It is an error if the log has
+// no commit of that version: then the state is not of this log.
+func (s *stream) kept(ctx context.Context) (held, error) {
 	state, version, err := s.deciders.cfg.Load(ctx, s.name)
 	if err != nil || state == nil || version == 0 {
-		return nil, 0, err
+		return held{}, err
 	}
 	commits, err := s.read(ctx, version-1)
 	if err != nil {
-		return nil, 0, err
+		return held{}, err
 	}
 	if len(commits) == 0 {
-		return nil, 0, fmt.Errorf("it is of version %d, which the log has not", version)
+		return held{}, fmt.Errorf("it is of version %d, which the log has not", version)
 	}
-	version, err = fold(state, version, commits[1:])
-	return state, version, err
-}
-
-// fold brings a state of a version up to the end of commits.
-func fold(state domain.State, version uint64, commits []*domain.Commit) (uint64, error) {
-	for _, commit := range commits {
-		if commit.Version != version+1 {
-			return 0, fmt.Errorf("%w: version %d follows %d", domain.ErrCorrupt, commit.Version, version)
-		}
-		version = commit.Version
-		for i := range commit.Events {
-			if err := state.Evolve(&commit.Events[i]); err != nil {
-				return 0, fmt.Errorf("evolve by version %d: %w", version, err)
-			}
-		}
-	}
-	return version, nil
+	h := s.hold(state, version)
+	return h, s.fold(ctx, &h, commits[1:])
 }
 
 func (s *stream) read(ctx context.Context, after uint64) ([]*domain.Commit, error) {
@@ -219,7 +278,7 @@ func (s *stream) loaded(l loaded) {
 		}
 		return
 	}
-	s.state, s.version, s.distrust = l.state, l.version, false
+	s.held, s.distrust = l.held, false
 	s.loads++
 	var again []*pending
 	for i, p := range l.doubt {
@@ -279,7 +338,7 @@ func (s *stream) appended(a appended) {
 		}
 		// What is kept beside the log holds durable commits only, so it and
 		// what came after are enough. On a full disk every append ends here.
-		s.state = nil
+		s.forget()
 		s.load(group, a.err)
 		return
 	}

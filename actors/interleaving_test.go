@@ -152,10 +152,16 @@ func interleave(t *testing.T, seed uint64) {
 		o := &owner{alone: len(owners) == 1, begun: map[commandKey][]*domain.Commit{}}
 		log := &faultyLog{Memory: memory.Memory}
 		w.over(log, o.begins)
+		kept := &keptBehind{log: memory.Memory, random: rand.New(rand.NewPCG(seed, uint64(100+i))), failing: true}
 		o.Deciders = startDeciders(t, log, func(c *DecidersConfig) {
 			c.AppendTimeout, c.IdleAfter, c.QueuePerStream = 20*time.Millisecond, 2*time.Millisecond, 25
+			if seed%4 >= 2 {
+				c.Load, c.LoadRows = kept.load, kept.loadRows
+			}
 		})
-		poison(o.Deciders)
+		if o.maxRows = 3; seed%4 < 2 {
+			poison(o.Deciders)
+		}
 		owners[i] = o
 	}
 
@@ -221,6 +227,10 @@ func anyCommand(random *rand.Rand) (cmd domain.Command) {
 		cmd = sell(30)
 	default:
 		cmd = sell(1 + random.Int64N(2))
+		if sale := cmd.Body.(domain.CreateTransaction); random.IntN(3) == 0 {
+			sale.TransactionID = fmt.Sprint("t", random.IntN(10))
+			cmd = commandBy(cashier, cmd.Type, "b1", sale)
+		}
 	}
 	if random.IntN(3) == 0 {
 		cmd = keyed(cmd, fmt.Sprintf("key-%d", random.IntN(6)))
@@ -264,7 +274,7 @@ func runCommand(t *testing.T, log *eventlogtest.Memory, o *owner, cmd domain.Com
 		if err != nil || kept.Fingerprint == cmd.Fingerprint {
 			t.Errorf("mismatch (%v), in the log is %v (%v)", answer.err, kept, err)
 		}
-	case domain.CodeInsufficientStock, domain.CodeInvalidQuantity, domain.CodeBusy, domain.CodeLogUnavailable: // see check
+	case domain.CodeInsufficientStock, domain.CodeInvalidQuantity, domain.CodeInvalidTransition, domain.CodeBusy, domain.CodeLogUnavailable: // see check
 	case "fault":
 		if !strings.Contains(answer.err.Error(), "panic") { // of a poisoned command or of the driver
 			t.Errorf("fault %v", answer.err)
@@ -285,7 +295,7 @@ func (a *asked) check(t *testing.T, log []*domain.Commit, stocks []int64) {
 		t.Errorf("%s was answered twice, first %s, then %+v", a.cmd.ID, a.code, <-a.answers)
 	}
 	switch {
-	case a.code == domain.CodeInsufficientStock, a.code == domain.CodeInvalidQuantity:
+	case a.code == domain.CodeInsufficientStock, a.code == domain.CodeInvalidQuantity, a.code == domain.CodeInvalidTransition:
 	case a.code == domain.CodeBusy && !a.cmd.Keyed:
 	default:
 		return
@@ -294,6 +304,12 @@ func (a *asked) check(t *testing.T, log []*domain.Commit, stocks []int64) {
 		if slices.Contains(log, c) {
 			t.Errorf("%s was answered %s, and is in the log at version %d: handed to it before the answer", a.cmd.ID, a.code, c.Version)
 		}
+	}
+	if a.code == domain.CodeInvalidTransition && !slices.ContainsFunc(log, func(c *domain.Commit) bool {
+		sold := domain.Row{Kind: domain.RowTransaction, ID: a.cmd.Body.(domain.CreateTransaction).TransactionID}
+		return c.Version <= a.to && slices.ContainsFunc(c.Events, func(e domain.Event) bool { return domain.Touched(&e) == sold })
+	}) {
+		t.Errorf("%s was told that its sale was there, which it was not at version %d", a.cmd.ID, a.to)
 	}
 	if sale, ok := a.cmd.Body.(domain.CreateTransaction); ok && a.by.alone && a.code == domain.CodeInsufficientStock {
 		short := func(stock int64) bool { return stock < sale.Lines[0].Quantity }

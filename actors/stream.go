@@ -41,12 +41,11 @@ type stream struct {
 	self     *Ref
 	name     string
 
-	state   domain.State // nil: not loaded
-	version uint64       // of state, with the group's commits
-	loads   uint64       // number of loads so far
+	held         // with the group's commits; nothing: not loaded
+	loads uint64 // number of loads so far
 
 	waiting   []*pending // in order of arrival; some may have been answered
-	unlooked  []*pending // those of waiting whose id is still to be looked up
+	unlooked  []*pending // those of waiting whose id or rows are still to be looked up
 	keys      map[commandKey]*pending
 	looking   bool
 	loading   bool
@@ -70,9 +69,11 @@ type pending struct {
 	entry *entry // of its actor; nil for one that goes to none
 	since time.Time
 
-	admitted bool   // counted in
-	looked   bool   // its id is not in the log, or need not be looked up
-	lookedAt uint64 // stream.loads when it was looked up
+	admitted bool         // counted in
+	needs    []domain.Row // of the state, if it is in part
+	queued   bool         // to be looked up, or being so
+	looked   bool         // its id is not in the log, or need not be looked up
+	lookedAt uint64       // stream.loads when it was looked up
 	answered bool
 	alone    bool // to be in a group of its own
 	handed   bool // to the log, in an append that may still be under way
@@ -148,9 +149,12 @@ func (s *stream) Panicked(reason any) {
 func (s *stream) spoiled(p *pending, err error) {
 	s.deciding = nil
 	s.again(s.disband())
-	s.state, s.distrust = nil, true
+	s.forget()
+	s.distrust = true
 	s.answer(p, nil, err) // and work drops it from those that wait
 }
+
+func (s *stream) forget() { s.held = held{} }
 
 // disband ends the group and returns it.
 func (s *stream) disband() []*pending {
@@ -165,9 +169,15 @@ func (s *stream) full() bool {
 }
 
 func (s *stream) enqueue(p *pending) {
+	if s.deciders.cfg.LoadRows != nil && p.needs == nil {
+		p.needs = domain.Needed(p.cmd)
+	}
 	if !p.cmd.Keyed {
 		p.looked = true
 		s.waiting = append(s.waiting, p)
+		if s.part != nil && len(p.needs) > 0 {
+			s.toLookUp(p)
+		}
 		return
 	}
 	if first, ok := s.keys[p.key()]; ok {
@@ -179,7 +189,20 @@ func (s *stream) enqueue(p *pending) {
 	}
 	s.keys[p.key()] = p
 	s.waiting = append(s.waiting, p)
-	s.unlooked = append(s.unlooked, p)
+	s.toLookUp(p)
+}
+
+func (s *stream) toLookUp(p *pending) {
+	if !p.queued {
+		p.queued = true
+		s.unlooked = append(s.unlooked, p)
+	}
+}
+
+// ready reports whether a command can be decided: its id has been looked up, and
+// all rows that it needs are in memory.
+func (s *stream) ready(p *pending) bool {
+	return p.looked && !p.queued && (s.part == nil || s.part.has(p.needs))
 }
 
 // again puts commands of a group back in front of those that wait.
@@ -237,16 +260,16 @@ func (s *stream) proceed() {
 // work decides what waits, or loads the state for it.
 func (s *stream) work() {
 	s.dropAnswered()
+	if s.appending {
+		return
+	}
 	if s.state == nil {
 		if len(s.waiting) > 0 {
 			s.load(nil, nil)
 		}
 		return
 	}
-	if s.appending {
-		return
-	}
-	for len(s.waiting) > 0 && s.waiting[0].looked && !s.full() {
+	for len(s.waiting) > 0 && s.ready(s.waiting[0]) && !s.full() {
 		p := s.waiting[0]
 		if p.alone && len(s.group) > 0 {
 			break
@@ -264,6 +287,11 @@ func (s *stream) work() {
 	if s.state == nil { // spoiled
 		s.load(nil, nil)
 		return
+	}
+	for _, p := range s.waiting[:min(len(s.waiting), maxGroup)] {
+		if p.looked && !s.ready(p) {
+			s.toLookUp(p)
+		}
 	}
 	if len(s.group) == 0 {
 		return
@@ -307,7 +335,7 @@ func (s *stream) decide(p *pending) bool {
 		return true
 	}
 	for i := range commit.Events {
-		if err := s.state.Evolve(&commit.Events[i]); err != nil {
+		if err := s.evolve(&commit.Events[i]); err != nil {
 			s.spoiled(p, fmt.Errorf("evolve %q by its own %s: %w", s.name, commit.Events[i].Type, err))
 			return false
 		}
@@ -340,7 +368,7 @@ func (s *stream) reject(p *pending, no *domain.Rejection) bool {
 		// append that was given up and came late. Its effect must not be
 		// the reason to reject it.
 		p.looked = false
-		s.unlooked = append(s.unlooked, p)
+		s.toLookUp(p)
 		return false
 	}
 	if len(s.commits) == 0 && !s.doubt {

@@ -12,7 +12,7 @@ const (
 // transfers (those it has sent and those sent to it) and devices.
 //
 // It can be kept and loaded row by row, one per product, transaction, transfer
-// and device: see Touched and Reindex.
+// and device: see rows.go.
 type Branch struct {
 	ID           string                       `json:"branchId"`
 	Name         string                       `json:"name"`
@@ -169,7 +169,7 @@ func (b *Branch) updated(action, name, status string) Decision {
 }
 
 // Evolve folds an event of the branch's stream in. It needs no more of the
-// state than the rows that Touched names.
+// state than the row that Touched names.
 func (b *Branch) Evolve(e *Event) error {
 	payload, err := e.Payload()
 	if err != nil {
@@ -217,47 +217,4 @@ func (b *Branch) Evolve(e *Event) error {
 		return fmt.Errorf("branch %s, event %s %s: %w", b.ID, e.Type, e.ID, err)
 	}
 	return nil
-}
-
-// Rows names the rows of a branch's state that an event changes beside the
-// branch's own: at most one of each kind, empty for none.
-type Rows struct {
-	Product, Transaction, Transfer, Device string
-}
-
-// Touched names the rows that an event of a branch's stream changes. One whose
-// payload can't be decoded touches none; Evolve says why.
-func Touched(e *Event) Rows {
-	payload, err := e.Payload()
-	if err != nil {
-		return Rows{}
-	}
-	switch p := payload.(type) {
-	case ProductUpdated:
-		return Rows{Product: p.ProductID}
-	case InventoryUpdated:
-		return Rows{Product: p.ProductID}
-	case TransactionCreated:
-		return Rows{Transaction: p.TransactionID}
-	case TransactionStatusChanged:
-		return Rows{Transaction: p.TransactionID}
-	case TransferDispatched:
-		return Rows{Transfer: p.TransferID}
-	case TransferAnnounced:
-		return Rows{Transfer: p.TransferID}
-	case TransferRefused:
-		return Rows{Transfer: p.TransferID}
-	case TransferReceived:
-		return Rows{Transfer: p.TransferID}
-	case TransferWithdrawn:
-		return Rows{Transfer: p.TransferID}
-	case TransferReturned:
-		return Rows{Transfer: p.TransferID}
-	case SyncHandled:
-		return Rows{Device: p.DeviceID}
-	case SyncStatus:
-		return Rows{Device: p.DeviceID}
-	default:
-		return Rows{}
-	}
 }

@@ -166,23 +166,23 @@ func evolve(t *testing.T, b *Branch, p Payload) {
 
 func Test_rows_that_events_touch(t *testing.T) {
 	for eventType, e := range samples() {
-		got, want := Touched(e), Rows{}
+		got, want := Touched(e), Row{}
 		switch eventType {
 		case TypeInventoryUpdated, TypeProductUpdated:
-			want.Product = "tea"
+			want = Row{RowProduct, "tea"}
 		case TypeTransactionCreated, TypeTransactionStatusChanged:
-			want.Transaction = "t1"
+			want = Row{RowTransaction, "t1"}
 		case TypeSyncStatus, TypeSyncHandled:
-			want.Device = "till-1"
+			want = Row{rowDevice, "till-1"}
 		case TypeTransferDispatched, TypeTransferAnnounced, TypeTransferRefused, TypeTransferReceived, TypeTransferWithdrawn, TypeTransferReturned:
-			want.Transfer = "x"
+			want = Row{RowTransfer, "x"}
 		}
 		if got != want {
 			t.Errorf("%s touches %+v, want %+v", eventType, got, want)
 		}
 		broken := &Event{Type: eventType, Version: 1, Data: []byte(`[]`)}
-		if rows := Touched(broken); rows != (Rows{}) {
-			t.Errorf("%s that can't be read touches %+v, want none", eventType, rows)
+		if row := Touched(broken); row != (Row{}) {
+			t.Errorf("%s that can't be read touches %+v, want none", eventType, row)
 		}
 	}
 }

@@ -61,6 +61,10 @@ func run(t *rapid.T, after func(c Command, before *Branch, made *Commit)) *histo
 		if !reflect.DeepEqual(before, h.branch) {
 			t.Fatalf("Decide of %s %+v changed the state", c.Type, body)
 		}
+		few := withRows(t, h.branch, Needed(c))
+		if again, s := few.Decide(c); !reflect.DeepEqual(d, again) || !reflect.DeepEqual(r, s) {
+			t.Fatalf("%s %+v decided %+v %v, and with the rows %v alone %+v %v", c.Type, body, d, r, Needed(c), again, s)
+		}
 		if r != nil {
 			if len(d.Events) > 0 || d.Result != nil {
 				t.Fatalf("%s is rejected with %v and decided %+v", c.Type, r, d)
@@ -70,6 +74,11 @@ func run(t *rapid.T, after func(c Command, before *Branch, made *Commit)) *histo
 		made, err := NewCommit("branch/b1", uint64(len(h.commits)+1), c, d)
 		if err != nil {
 			t.Fatal(err)
+		}
+		for i := range made.Events {
+			if err := few.Evolve(&made.Events[i]); err != nil {
+				t.Fatalf("%s: evolve with the rows %v alone: %v", c.Type, Needed(c), err)
+			}
 		}
 		for i := range made.Events {
 			if err := h.branch.Evolve(&made.Events[i]); err != nil {
@@ -317,7 +326,7 @@ func Test_replay_gives_the_same_state(t *testing.T) {
 			t.Fatal(err)
 		}
 		fromDisk, restored := NewBranch("b1"), NewBranch("b1")
-		rows := rowStore{own: mustMarshal(t, NewBranch("b1")), products: map[string][]byte{}, transactions: map[string][]byte{}, transfers: map[string][]byte{}, devices: map[string][]byte{}}
+		rows := rowStore{own: mustMarshal(t, NewBranch("b1")), rows: map[Row][]byte{}}
 		ids := map[string]bool{}
 		stop := rapid.IntRange(0, len(h.commits)).Draw(t, "restored at")
 		for i, c := range h.commits {
@@ -359,45 +368,55 @@ func mustMarshal(t *rapid.T, v any) []byte {
 	return raw
 }
 
+// withRows is a branch with few of its rows.
+func withRows(t *rapid.T, whole *Branch, rows []Row) *Branch {
+	b := clone(t, whole)
+	clear(b.Transactions)
+	clear(b.Transfers)
+	clear(b.Devices)
+	for _, row := range rows {
+		putFrom(t, b, row, rowOf(t, whole, row))
+	}
+	return b
+}
+
+func rowOf(t *rapid.T, b *Branch, row Row) []byte {
+	raw, err := b.MarshalRow(row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func putFrom(t *rapid.T, b *Branch, row Row, raw []byte) {
+	if err := b.PutRow(row, raw); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // rowStore keeps a branch as a table does: a row of its own and one per
 // product, transaction, transfer and device.
 type rowStore struct {
-	own                                        []byte
-	products, transactions, transfers, devices map[string][]byte
+	own  []byte
+	rows map[Row][]byte
 }
 
-// evolve loads only the rows that an event touches, folds it in and stores
-// them again.
+// evolve loads only the row that an event touches, folds it in and stores it
+// again.
 func (s *rowStore) evolve(t *rapid.T, e *Event) {
-	rows := Touched(e)
-	b := s.branch(t)
-	if raw, ok := s.products[rows.Product]; ok {
-		b.Products[rows.Product] = fromJSON[ProductState](t, raw)
-	}
-	if raw, ok := s.transactions[rows.Transaction]; ok {
-		b.Transactions[rows.Transaction] = fromJSON[TransactionState](t, raw)
-	}
-	if raw, ok := s.transfers[rows.Transfer]; ok {
-		b.Transfers[rows.Transfer] = fromJSON[TransferState](t, raw)
-	}
-	if raw, ok := s.devices[rows.Device]; ok {
-		b.Devices[rows.Device] = fromJSON[DeviceState](t, raw)
+	row := Touched(e)
+	b := fromJSON[Branch](t, s.own)
+	if row != (Row{}) {
+		putFrom(t, b, row, s.rows[row])
 	}
 	b.Reindex()
 	if err := b.Evolve(e); err != nil {
-		t.Fatalf("on rows %+v: %v", rows, err)
+		t.Fatalf("on row %+v: %v", row, err)
 	}
-	for id, p := range b.Products {
-		s.products[id] = mustMarshal(t, p)
-	}
-	for id, tr := range b.Transactions {
-		s.transactions[id] = mustMarshal(t, tr)
-	}
-	for id, tr := range b.Transfers {
-		s.transfers[id] = mustMarshal(t, tr)
-	}
-	for id, d := range b.Devices {
-		s.devices[id] = mustMarshal(t, d)
+	if row != (Row{}) {
+		if raw := rowOf(t, b, row); raw != nil {
+			s.rows[row] = raw
+		}
 	}
 	clear(b.Products)
 	clear(b.Transactions)
@@ -406,21 +425,10 @@ func (s *rowStore) evolve(t *rapid.T, e *Event) {
 	s.own = mustMarshal(t, b)
 }
 
-func (s *rowStore) branch(t *rapid.T) *Branch { return fromJSON[Branch](t, s.own) }
-
 func (s *rowStore) load(t *rapid.T) *Branch {
-	b := s.branch(t)
-	for id, raw := range s.products {
-		b.Products[id] = fromJSON[ProductState](t, raw)
-	}
-	for id, raw := range s.transactions {
-		b.Transactions[id] = fromJSON[TransactionState](t, raw)
-	}
-	for id, raw := range s.transfers {
-		b.Transfers[id] = fromJSON[TransferState](t, raw)
-	}
-	for id, raw := range s.devices {
-		b.Devices[id] = fromJSON[DeviceState](t, raw)
+	b := fromJSON[Branch](t, s.own)
+	for row, raw := range s.rows {
+		putFrom(t, b, row, raw)
 	}
 	b.Reindex()
 	return b

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -31,14 +30,6 @@ CREATE TABLE parts (branch TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL, 
 // branchPrefix begins the names of the branches' streams; the id follows.
 var branchPrefix = domain.StreamOfBranch("")
 
-// Kinds of parts; they are on disk.
-const (
-	kindProduct     = "product"
-	kindTransaction = "transaction"
-	kindTransfer    = "transfer"
-	kindDevice      = "device"
-)
-
 // maxBranchRows is the number of parts kept in memory between batches.
 const maxBranchRows = 1 << 16
 
@@ -57,11 +48,9 @@ type branchPart struct {
 	changed bool
 	// known are the parts in memory, or known not to exist; true for those
 	// that changed, which dirty lists.
-	known map[partKey]bool
-	dirty []partKey
+	known map[domain.Row]bool
+	dirty []domain.Row
 }
-
-type partKey struct{ kind, id string }
 
 // commit folds all events of a commit of a branch's stream, whatever their
 // type.
@@ -79,17 +68,7 @@ func (b *branches) commit(c *domain.Commit) error {
 		if err != nil {
 			return err
 		}
-		rows := domain.Touched(&e)
-		if err := need(b, part, part.Products, kindProduct, rows.Product); err != nil {
-			return err
-		}
-		if err := need(b, part, part.Transactions, kindTransaction, rows.Transaction); err != nil {
-			return err
-		}
-		if err := need(b, part, part.Transfers, kindTransfer, rows.Transfer); err != nil {
-			return err
-		}
-		if err := need(b, part, part.Devices, kindDevice, rows.Device); err != nil {
+		if err := b.need(part, domain.Touched(&e)); err != nil {
 			return err
 		}
 		if err := part.Evolve(&e); err != nil {
@@ -111,7 +90,7 @@ func (b *branches) part(id string) (*branchPart, error) {
 	if p, ok := b.held[id]; ok {
 		return p, nil
 	}
-	p := &branchPart{Branch: domain.NewBranch(id), known: map[partKey]bool{}}
+	p := &branchPart{Branch: domain.NewBranch(id), known: map[domain.Row]bool{}}
 	_, err := b.file.writer.one(context.Background(), func(r row) error {
 		p.Name, p.Status, p.version = r.text(0), r.text(1), uint64(r.int(2))
 		return nil
@@ -123,30 +102,28 @@ func (b *branches) part(id string) (*branchPart, error) {
 	return p, nil
 }
 
-// need has a part in memory, if it exists, and marks it as changed. The empty
-// id is none.
-func need[S any](b *branches, p *branchPart, rows map[string]*S, kind, id string) error {
-	if id == "" {
+// need has a row in memory, if it exists, and marks it as changed.
+func (b *branches) need(p *branchPart, want domain.Row) error {
+	if want == (domain.Row{}) {
 		return nil
 	}
-	k := partKey{kind, id}
-	changed, known := p.known[k]
+	changed, known := p.known[want]
 	if !known {
 		b.rows++
 		if _, err := b.file.writer.one(context.Background(), func(r row) error {
-			s := new(S)
-			rows[id] = s
-			return json.Unmarshal([]byte(r.text(0)), s)
-		}, "SELECT state FROM parts WHERE branch = ? AND kind = ? AND id = ?", p.ID, kind, id); err != nil {
-			return fmt.Errorf("load %s %s of branch %s: %w", kind, id, p.ID, err)
+			return p.PutRow(want, []byte(r.text(0)))
+		}, selectPart, p.ID, want.Kind, want.ID); err != nil {
+			return fmt.Errorf("load from branch %s: %w", p.ID, err)
 		}
 	}
 	if !changed {
-		p.known[k] = true
-		p.dirty = append(p.dirty, k)
+		p.known[want] = true
+		p.dirty = append(p.dirty, want)
 	}
 	return nil
 }
+
+const selectPart = "SELECT state FROM parts WHERE branch = ? AND kind = ? AND id = ?"
 
 // flush writes what was changed and lets go of what is too much.
 func (b *branches) flush() error {
@@ -155,10 +132,14 @@ func (b *branches) flush() error {
 		if err := b.file.writer.exec("INSERT OR REPLACE INTO branches VALUES (?, ?, ?, ?)", p.ID, p.Name, p.Status, int64(p.version)); err != nil {
 			return err
 		}
-		for _, k := range p.dirty {
-			p.known[k] = false
-			if err := b.keep(p, k); err != nil {
-				return fmt.Errorf("keep %s %s of branch %s: %w", k.kind, k.id, p.ID, err)
+		for _, r := range p.dirty {
+			p.known[r] = false
+			raw, err := p.MarshalRow(r)
+			if err == nil && raw != nil {
+				err = b.file.writer.exec("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", p.ID, r.Kind, r.ID, string(raw))
+			}
+			if err != nil {
+				return fmt.Errorf("keep %s %s of branch %s: %w", r.Kind, r.ID, p.ID, err)
 			}
 		}
 		p.dirty = p.dirty[:0]
@@ -168,26 +149,6 @@ func (b *branches) flush() error {
 		return b.forget()
 	}
 	return nil
-}
-
-// keep writes a part.
-func (b *branches) keep(p *branchPart, k partKey) error {
-	var state any
-	switch k.kind {
-	case kindProduct:
-		state = p.Products[k.id]
-	case kindTransaction:
-		state = p.Transactions[k.id]
-	case kindTransfer:
-		state = p.Transfers[k.id]
-	case kindDevice:
-		state = p.Devices[k.id]
-	}
-	raw, err := json.Marshal(state)
-	if err != nil {
-		return err
-	}
-	return b.file.writer.exec("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?)", p.ID, k.kind, k.id, string(raw))
 }
 
 func (b *branches) forget() error {

@@ -64,11 +64,11 @@ func (s *Set) Branch(ctx context.Context, branchID string) (Branch, domain.Posit
 	return b, pos, err
 }
 
-// LoadBranch gives the write-side state of a branch's stream and the version
-// of the last commit in it: 0 and a new state for a branch that isn't there, or
-// if the projection is unavailable or its file damaged. The caller owns the
-// state and reads the stream on from that version, which gives the same state
-// wherever it begins.
+// LoadBranch gives the write-side state of a branch's stream, with its products
+// but without the rows that LoadRows gives, and the version of the last commit
+// in it: 0 and a new state for a branch that isn't there, or if the projection
+// is unavailable or its file damaged. The caller owns the state and reads the
+// stream on from that version, which gives the same state wherever it begins.
 func (s *Set) LoadBranch(ctx context.Context, stream string) (domain.State, uint64, error) {
 	id, ok := strings.CutPrefix(stream, branchPrefix)
 	if !ok {
@@ -83,23 +83,8 @@ func (s *Set) LoadBranch(ctx context.Context, stream string) (domain.State, uint
 			return err
 		}
 		return v.query(ctx, func(r row) error {
-			kind, id, raw := r.text(0), r.text(1), []byte(r.text(2))
-			var err error
-			switch kind {
-			case kindProduct:
-				err = loadPart(state.Products, id, raw)
-			case kindTransaction:
-				err = loadPart(state.Transactions, id, raw)
-			case kindTransfer:
-				err = loadPart(state.Transfers, id, raw)
-			case kindDevice:
-				err = loadPart(state.Devices, id, raw)
-			}
-			if err != nil {
-				return fmt.Errorf("decode %s %s: %w", kind, id, err)
-			}
-			return nil
-		}, "SELECT kind, id, state FROM parts WHERE branch = ?", id)
+			return state.PutRow(domain.Row{Kind: domain.RowProduct, ID: r.text(0)}, []byte(r.text(1)))
+		}, "SELECT id, state FROM parts WHERE branch = ? AND kind = ?", id, domain.RowProduct)
 	})
 	if errors.Is(err, ErrUnavailable) {
 		return domain.NewBranch(id), 0, nil
@@ -111,8 +96,37 @@ func (s *Set) LoadBranch(ctx context.Context, stream string) (domain.State, uint
 	return state, version, nil
 }
 
-func loadPart[S any](into map[string]*S, id string, raw []byte) error {
-	s := new(S)
-	into[id] = s
-	return json.Unmarshal(raw, s)
+// LoadRows gives rows of a branch's state as JSON, nil for each that isn't
+// there, and the version of the last commit in all of them. That is 0 if the
+// projection is unavailable.
+func (s *Set) LoadRows(ctx context.Context, stream string, rows []domain.Row) (states [][]byte, version uint64, err error) {
+	id, ok := strings.CutPrefix(stream, branchPrefix)
+	if !ok {
+		return nil, 0, fmt.Errorf("load rows of %q: not the stream of a branch", stream)
+	}
+	states = make([][]byte, len(rows))
+	_, err = s.view(ctx, Branches, func(v *snapshot) error {
+		if _, err := v.one(ctx, func(r row) error {
+			version = uint64(r.int(0))
+			return nil
+		}, "SELECT version FROM branches WHERE branch = ?", id); err != nil {
+			return err
+		}
+		for i, want := range rows {
+			if _, err := v.one(ctx, func(r row) error {
+				states[i] = []byte(r.text(0))
+				return nil
+			}, selectPart, id, want.Kind, want.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, ErrUnavailable) {
+		return states, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("load rows of %q: %w", stream, err)
+	}
+	return states, version, nil
 }

@@ -47,8 +47,8 @@ CREATE TABLE ledger (
 // productKeys adds the products that a commit is about.
 func productKeys(c *domain.Commit, add func(string)) {
 	for i := range c.Events {
-		if p := domain.Touched(&c.Events[i]).Product; p != "" {
-			add("product/" + c.Events[i].BranchID + "/" + p)
+		if row := domain.Touched(&c.Events[i]); row.Kind == domain.RowProduct {
+			add("product/" + c.Events[i].BranchID + "/" + row.ID)
 		}
 	}
 }
@@ -56,8 +56,8 @@ func productKeys(c *domain.Commit, add func(string)) {
 // transactionKeys adds the transactions that a commit is about.
 func transactionKeys(c *domain.Commit, add func(string)) {
 	for i := range c.Events {
-		if tx := domain.Touched(&c.Events[i]).Transaction; tx != "" {
-			add("transaction/" + c.Events[i].BranchID + "/" + tx)
+		if row := domain.Touched(&c.Events[i]); row.Kind == domain.RowTransaction {
+			add("transaction/" + c.Events[i].BranchID + "/" + row.ID)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"bms/domain"
@@ -35,6 +36,26 @@ func agrees(t *testing.T, r *running, stream string, branch *domain.Branch) {
 	loaded, version, err := r.LoadBranch(ctx, stream)
 	if err != nil {
 		t.Fatalf("load %s: %v", stream, err)
+	}
+	var rows []domain.Row
+	for _, id := range slices.Sorted(maps.Keys(branch.Transactions)) {
+		rows = append(rows, domain.Row{Kind: domain.RowTransaction, ID: id})
+	}
+	for _, id := range slices.Sorted(maps.Keys(branch.Transfers)) {
+		rows = append(rows, domain.Row{Kind: domain.RowTransfer, ID: id})
+	}
+	for _, id := range slices.Sorted(maps.Keys(branch.Devices)) {
+		rows = append(rows, domain.Row{Kind: "device", ID: id})
+	}
+	rows = append(rows, domain.Row{Kind: domain.RowTransaction, ID: "there is none"})
+	states, at, err := r.LoadRows(ctx, stream, rows)
+	if err != nil || at != version || states[len(rows)-1] != nil {
+		t.Fatalf("rows of %s at version %d, %v; want them at %d", stream, at, err, version)
+	}
+	for i, row := range rows {
+		if err := loaded.(*domain.Branch).PutRow(row, states[i]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	got, err := domain.MarshalState(loaded)
 	if err != nil {

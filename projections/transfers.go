@@ -36,8 +36,8 @@ CREATE INDEX pending_pos ON pending (pos, command);
 		wants: bySystem,
 		keys: func(c *domain.Commit, add func(string)) { // two branches' streams make one row
 			for i := range c.Events {
-				if id := domain.Touched(&c.Events[i]).Transfer; id != "" {
-					add("transfer/" + id)
+				if row := domain.Touched(&c.Events[i]); row.Kind == domain.RowTransfer {
+					add("transfer/" + row.ID)
 				}
 			}
 		},

@@ -146,7 +146,7 @@ func (a *App) openDeciders(context.Context) (err error) {
 		return err
 	}
 	a.deciders, err = actors.NewDeciders(failingDeciders(actors.DecidersConfig{
-		System: a.system, Log: a.spans.Log(a.log), Load: a.loadStream, Logger: a.logger, Now: a.now,
+		System: a.system, Log: a.spans.Log(a.log), Load: a.loadStream, LoadRows: a.projections.LoadRows, Logger: a.logger, Now: a.now,
 		Observe: a.observeDeciders(),
 	}))
 	if err != nil {

@@ -169,7 +169,7 @@ func Test_every_forgery_is_caught(t *testing.T) {
 			touched := map[string]int{}
 			for _, c := range log {
 				for i := range c.Events {
-					touched[domain.Touched(&c.Events[i]).Transfer]++
+					touched[domain.Touched(&c.Events[i]).ID]++
 				}
 			}
 			gone, i := find(t, log, func(_ *domain.Commit, p domain.TransferAnnounced) bool { return touched[p.TransferID] == 2 })
