@@ -92,11 +92,15 @@ func (w *writer) probe() {
 	w.works()
 }
 
-// Failing says why the log takes no commits, or why its index can't be used,
-// with an error that wraps domain.ErrLogUnavailable. It is nil while all is
-// well, and again after at most a second if all is well again.
+// Failing says why the log takes no commits, or why its index can't be relied
+// upon, with an error that wraps domain.ErrLogUnavailable. It is nil while all is
+// well, and again after at most a second if all is well again; an index that is
+// damaged twice within a minute stays so until the minute is over.
 func (l *Log) Failing() error {
 	if err := l.failing.Load(); err != nil {
+		return *err
+	}
+	if err := l.pool.doubted.Load(); err != nil {
 		return *err
 	}
 	return nil

@@ -96,7 +96,7 @@ func waste(t *testing.T, l *Log) {
 		}
 		info, err := f.Stat()
 		if err == nil {
-			_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, int(info.Size()-from)), from)
+			_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, int(max(info.Size()-from, 0))), from)
 		}
 		if err = errors.Join(err, f.Close()); err != nil {
 			t.Fatal(err)
@@ -180,6 +180,56 @@ func TestIndex_damaged_while_running_is_made_anew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disk that damages the index again and again: it is said, and the index made
+// anew once in a while, not all the time and not only once.
+func TestIndex_damaged_again_is_made_anew_after_a_while(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := hooked(t, quiet(t.TempDir()), func(*Log, string) {})
+		var all []*domain.Commit
+		for v := range uint64(1000) {
+			all = append(all, adjustment("branch/b1", v+1, fmt.Sprint("c-", v+1)))
+		}
+		if err := l.Append(t.Context(), all...); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = hooked(t, quiet(l.config.Dir), func(*Log, string) {})
+		find := func(id string) error {
+			_, err := l.FindCommand(t.Context(), "u-17", id)
+			return err
+		}
+		for damage := range 3 {
+			id := fmt.Sprint("c-", 100*damage+1) // from a page that no reader has in memory
+			waste(t, l)
+			if err := find(id); !errors.Is(err, domain.ErrLogUnavailable) {
+				t.Fatalf("damage %d: found with %v, want %v", damage, err, domain.ErrLogUnavailable)
+			}
+			if damage > 0 {
+				time.Sleep(remakePause / 2)
+				if err := l.Failing(); !errors.Is(err, domain.ErrLogUnavailable) || !strings.Contains(err.Error(), indexName) {
+					t.Fatalf("damage %d: failing: %v, want %v that names the index", damage, err, domain.ErrLogUnavailable)
+				}
+				if err := find(id); !errors.Is(err, domain.ErrLogUnavailable) {
+					t.Fatalf("damage %d: found with %v, want it not made anew yet", damage, err)
+				}
+				time.Sleep(remakePause / 2)
+			}
+			time.Sleep(time.Second)
+			if err := l.Failing(); err != nil {
+				t.Fatalf("damage %d: failing: %v, want nil once the index is made anew", damage, err)
+			}
+		}
+		if err := l.Append(t.Context(), adjustment("branch/b1", 1001, "c-7")); !errors.Is(err, domain.ErrDuplicateCommand) {
+			t.Fatalf("append: got %v, want %v", err, domain.ErrDuplicateCommand)
+		}
+		if err := find("c-7"); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestSize_is_that_of_the_files(t *testing.T) {

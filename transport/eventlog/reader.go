@@ -78,9 +78,9 @@ type pool struct {
 	opened      int
 	gate        sync.RWMutex // held while reading, so that the writer can start a write-ahead log over
 	closed      chan struct{}
-	// doubted is set, and wake called, when a reader meets damage in the
-	// index.
-	doubted   atomic.Bool
+	// doubted is why a reader doubts the index, nil while none does; wake is
+	// called when it is set. The writer makes the index anew.
+	doubted   atomic.Pointer[error]
 	wake      func()
 	withdrawn bool // the index is taken from the readers; the writer's
 }
@@ -116,13 +116,14 @@ func (p *pool) each(f func(*reader) error) error {
 	return errors.Join(errs...)
 }
 
-// doubt has the writer make the index anew, once, for an error that it returns
-// as one of something that will pass.
+// doubt has the writer make the index anew for an error that it returns as one of
+// something that will pass.
 func (p *pool) doubt(err error) error {
-	if p.index != "" && !p.doubted.Swap(true) {
+	err = fmt.Errorf("%w: index %s: %w", domain.ErrLogUnavailable, p.index, err)
+	if p.index != "" && p.doubted.CompareAndSwap(nil, &err) {
 		p.wake()
 	}
-	return fmt.Errorf("%w: index %s: %w", domain.ErrLogUnavailable, p.index, err)
+	return err
 }
 
 // with calls f with a reader, waiting for one until ctx ends or the pool is

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // newIndexName is the index while it is made anew beside the one that readers
@@ -29,6 +30,34 @@ func (w *writer) doubt(err error) {
 	}
 }
 
+// remakePause is the least time from one making of the index for readers' doubts
+// to the next, and remakeShare the least multiple of what the last one took: what
+// damages it again and again must not stop the log for good, which takes no
+// commits meanwhile.
+const (
+	remakePause = time.Minute
+	remakeShare = 20
+)
+
+// remakes is when the index may be made anew because readers doubt it.
+type remakes struct {
+	from  time.Time
+	timer *time.Timer // fires then, if it was asked for before
+}
+
+func (r *remakes) due() bool {
+	wait := time.Until(r.from)
+	if wait > 0 {
+		r.timer.Reset(wait)
+	}
+	return wait <= 0
+}
+
+// done notes that the index was made, or could not be.
+func (r *remakes) done(took time.Duration) {
+	r.from = time.Now().Add(max(remakePause, remakeShare*took))
+}
+
 // reopen opens both files; an index that is damaged it makes anew, beside
 // readers that go on reading, as far as they can, and while commands wait.
 func (w *writer) reopen() error {
@@ -42,7 +71,10 @@ func (w *writer) reopen() error {
 		}
 	}
 	w.log.config.Logger.Error("the log's index is damaged; it is made anew, commands wait", "error", w.damage)
-	if err := w.reindex(); err != nil {
+	began := time.Now()
+	err := w.reindex()
+	w.remakes.done(time.Since(began))
+	if err != nil {
 		if !errors.Is(w.damage, errDoubted) {
 			return err
 		}
@@ -69,6 +101,7 @@ func (w *writer) reindex() error {
 	if err != nil {
 		return errors.Join(err, removeDatabase(file))
 	}
+	w.log.pool.doubted.Store(nil) // was of the old one, which nobody has any more
 	return nil
 }
 

@@ -34,7 +34,7 @@ type writer struct {
 
 	failures failures
 	damage   error // of the index, which is made anew before it is used again
-	remade   bool  // because readers doubted it
+	remakes  remakes
 }
 
 // manyRows is the number of rows inserted by one statement where a group has as
@@ -106,14 +106,18 @@ func (w *writer) close() error {
 // run takes groups until the queue is closed and empty.
 func (w *writer) run() {
 	q := w.log.queue
-	w.failures.timer = time.NewTimer(0)
+	w.failures.timer, w.remakes.timer = time.NewTimer(0), time.NewTimer(0)
 	defer w.failures.timer.Stop()
+	defer w.remakes.timer.Stop()
 	var calls []*call
 	for open := true; open; {
 		select {
 		case <-q.gathers:
 		case <-w.failures.timer.C:
 			w.probe()
+			w.tend()
+			continue
+		case <-w.remakes.timer.C:
 			w.tend()
 			continue
 		}
@@ -370,8 +374,7 @@ func (w *writer) tend() {
 		return
 	}
 	err := w.index.flushAt(w.index.batch)
-	if err == nil && w.log.pool.doubted.Swap(false) && !w.remade {
-		w.remade = true
+	if err == nil && w.log.pool.doubted.Load() != nil && w.remakes.due() {
 		err = errDoubted
 	}
 	if err != nil {
