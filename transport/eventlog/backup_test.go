@@ -372,7 +372,7 @@ func TestRestore_that_was_interrupted_is_not_taken_for_a_log(t *testing.T) {
 
 // There is a log or an error, never both: up to the last moment.
 func TestRestore_that_fails_leaves_no_log(t *testing.T) {
-	file, want := backedUp(t, 3*backupBatch+5)
+	file, want := backedUp(t, backupBatch+5)
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	_, _, err := Restore(ctx, RestoreConfig{File: file, Dir: dir, Progress: func(done, of uint64) {

@@ -18,7 +18,7 @@ import (
 // version to two commits: what is in the page is not believed, and all is as
 // before once the index was made anew (invariants 2 and 3).
 func TestIndex_a_flipped_bit_never_forgets(t *testing.T) {
-	const commits, streams, flips = 1000, 20, 30
+	const commits, streams, flips = 600, 20, 20
 	dir := t.TempDir()
 	l := open(t, Config{Dir: dir})
 	var all []*domain.Commit

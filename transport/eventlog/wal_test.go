@@ -89,7 +89,7 @@ func TestWAL_a_flipped_bit_before_the_last_commit_is_damage(t *testing.T) {
 	before := all[len(all)-2] // the last transaction begins here
 	random := rand.New(rand.NewPCG(3, 4))
 	places := []int{3, 9, 17, 30} // of the header
-	for at := walHeader; at < before; at += frameSize * (1 + random.IntN(7)) {
+	for at := walHeader; at < before; at += frameSize * (1 + random.IntN(15)) {
 		places = append(places, at+random.IntN(walFrameHeader), at+100, at+walFrameHeader+random.IntN(pageSize))
 	}
 	for _, shm := range []bool{false, true} {
