@@ -86,6 +86,7 @@ type Deciders struct {
 	closing chan struct{} // closed by Close
 	drained chan struct{} // closed when closing and nothing is queued
 	swept   chan struct{} // closed when the sweeper has ended
+	errands sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows and the counters in entries
 	streams map[string]*entry
@@ -371,6 +372,7 @@ func (d *Deciders) Close(ctx context.Context) error {
 	for _, e := range d.streams { // nothing changes it any more
 		<-e.ref.Stop()
 	}
+	d.errands.Wait()
 	return err
 }
 

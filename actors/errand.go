@@ -51,10 +51,10 @@ type (
 )
 
 // errand runs f on a goroutine of its own and sends what it returns to the
-// actor, which is not stopped meanwhile, because a command waits for it. A
-// panic in f becomes an error in a call of failed.
+// actor, which is not stopped meanwhile if a command waits for it. A panic in f
+// becomes an error in a call of failed.
 func (s *stream) errand(f func(ctx context.Context) any, failed func(error) any) {
-	go func() { s.self.Send(s.fenced(f, failed)) }()
+	s.deciders.errands.Go(func() { s.self.Send(s.fenced(f, failed)) })
 }
 
 func (s *stream) fenced(f func(ctx context.Context) any, failed func(error) any) (outcome any) {
@@ -77,22 +77,24 @@ func (s *stream) lookUp() {
 	if len(s.unlooked) == 0 && !crowded {
 		return
 	}
-	n := min(len(s.unlooked), lookUpBatch)
-	commands := s.unlooked[:n:n]
-	s.unlooked = s.unlooked[n:]
 	s.looking = true
-	l := looked{commands: commands, loads: s.loads}
+	l := looked{loads: s.loads}
 	var needed []domain.Row
-	for _, p := range commands {
+	for _, p := range s.unlooked[:min(len(s.unlooked), lookUpBatch)] {
+		if len(l.commands) > 0 && len(needed)+len(p.needs) > s.deciders.maxRows {
+			break
+		}
+		l.commands, needed = append(l.commands, p), append(needed, p.needs...)
 		if !p.looked {
 			l.unknown = append(l.unknown, p)
 		}
-		needed = append(needed, p.needs...)
 	}
-	if !crowded && s.part != nil { // else those that are here may be let go of
-		needed = s.part.missing(needed)
+	commands := l.commands
+	s.unlooked = s.unlooked[len(commands):]
+	if s.part != nil {
+		missing := s.part.missing(needed)
+		l.rows = keptRows{asked: crowded || len(missing) > 0, crowded: crowded, rows: missing}
 	}
-	l.rows = keptRows{asked: s.part != nil && (crowded || len(needed) > 0), crowded: crowded, rows: needed}
 	s.errand(func(ctx context.Context) any {
 		l.commits, l.err = s.find(ctx, l.unknown)
 		if r := &l.rows; r.asked { // after the ids: see reject
@@ -143,26 +145,27 @@ func (s *stream) looked(l looked) {
 	}
 }
 
-// take has rows in memory that commands need. If that fails, the state is made
-// anew: of what is kept, if that has gone back or another owner has written, else
-// of the log alone.
+// take has rows in memory that commands need. Where they can't be had now, who
+// needs them is told so; where they are useless, the state is made anew: of what
+// is kept, if that has gone back or another owner has written, else of the log
+// alone.
 func (s *stream) take(r keptRows, commands []*pending) {
-	if unavailable(r.err) {
+	if r.err != nil {
+		s.deciders.cfg.Logger.Warn("rows of a stream can't be loaded", "stream", s.name, "error", r.err)
 		for _, p := range commands {
 			if !s.part.has(p.needs) {
-				s.answer(p, nil, s.refusal(r.err))
+				s.answer(p, nil, logUnavailable("what is kept of the branch cannot be read now; nothing was done, ask again"))
 			}
 		}
 		return
 	}
-	err := r.err
-	if err == nil && r.version > s.version {
+	var err error
+	if r.version > s.version {
 		err = fmt.Errorf("%w: version %d is kept beside the log, %d was the last", domain.ErrVersionConflict, r.version, s.version)
-	}
-	if err == nil && r.crowded {
-		s.part.shrink(r.version)
-	}
-	if err == nil {
+	} else {
+		if r.crowded {
+			s.part.shrink(r.version, s.needed())
+		}
 		err = s.part.put(r.rows, r.states, r.version)
 	}
 	if err == nil {
@@ -171,6 +174,17 @@ func (s *stream) take(r keptRows, commands []*pending) {
 	s.deciders.cfg.Logger.Warn("the state of a stream is made anew", "stream", s.name, "error", err)
 	s.forget()
 	s.distrust = s.distrust || !errors.Is(err, errKeptBack) && !errors.Is(err, domain.ErrVersionConflict)
+}
+
+// needed are the rows that those who wait need.
+func (s *stream) needed() map[domain.Row]bool {
+	rows := map[domain.Row]bool{}
+	for _, p := range s.waiting {
+		for _, r := range p.needs {
+			rows[r] = true
+		}
+	}
+	return rows
 }
 
 // load reads the state. doubt holds commands whose append ended with cause;

@@ -115,10 +115,10 @@ func (p *part) crowded() bool {
 }
 
 // shrink lets go of the rows that are kept as they are here, when what is kept is
-// of a version.
-func (p *part) shrink(kept uint64) {
+// of a version, but for needed ones.
+func (p *part) shrink(kept uint64, needed map[domain.Row]bool) {
 	for r, at := range p.rows {
-		if version := max(at.loaded, at.changed); version <= kept {
+		if version := max(at.loaded, at.changed); version <= kept && !needed[r] {
 			p.branch.DropRow(r)
 			delete(p.rows, r)
 			p.floor = max(p.floor, version)

@@ -26,8 +26,10 @@ type keptBehind struct {
 	at      uint64
 	asked   int // rows
 	gone    bool
-	prompt  bool // it goes on to the end at once
-	failing bool // now and then, once for a while and once for good
+	prompt  bool  // it goes on to the end at once
+	failing bool  // now and then
+	broken  error // always, if not nil
+	reads   int   // whole loads
 	warned  warnings
 }
 
@@ -64,6 +66,7 @@ func (k *keptBehind) advance(ctx context.Context, stream string) *domain.Branch 
 func (k *keptBehind) load(ctx context.Context, stream string) (domain.State, uint64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.reads++
 	b := k.advance(ctx, stream)
 	clear(b.Transactions)
 	clear(b.Transfers)
@@ -77,12 +80,15 @@ func (k *keptBehind) load(ctx context.Context, stream string) (domain.State, uin
 func (k *keptBehind) loadRows(ctx context.Context, stream string, rows []domain.Row) ([][]byte, uint64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.broken != nil {
+		return nil, 0, k.broken
+	}
 	if k.failing {
 		switch k.random.IntN(10) {
 		case 0:
 			return nil, 0, context.DeadlineExceeded
 		case 1:
-			return nil, 0, errors.New("a row that can't be read")
+			return nil, 0, errors.New("too many open files")
 		case 2:
 			panic("a row")
 		}
@@ -291,6 +297,103 @@ func Test_states_in_part_survive_faults_and_other_owners(t *testing.T) {
 			stockOf(t, log, "b1") // folds without an error
 		})
 	}
+}
+
+// lazyAfter starts deciders on a log that has something in it, so that what is
+// kept is what they begin with.
+func lazyAfter(t *testing.T, log *faultyLog, first ...domain.Command) (*Deciders, *keptBehind) {
+	t.Helper()
+	setUp := startDeciders(t, log, nil)
+	stocked(t, setUp, 1<<40)
+	for _, cmd := range first {
+		mustDo(t, setUp, cmd)
+	}
+	d, kept := startLazy(t, log, rand.New(rand.NewPCG(1, 18)))
+	kept.prompt = true
+	mustDo(t, d, adjust(1))
+	return d, kept
+}
+
+// A client who knows which id will be made can use it before (invariants 2, 6).
+func Test_an_id_that_is_made_may_be_taken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFaultyLog()
+		again := keyed(sell(1), "k")
+		taken := again.Body.(domain.CreateTransaction)
+		taken.TransactionID = domain.EventID(again.At, again.Identity.UserID, "k\x00transaction", 0)
+		d, _ := lazyAfter(t, log, commandBy(cashier, domain.CommandCreateTransaction, "b1", taken))
+		_, err := do(d, again)
+		wantCode(t, err, domain.CodeInvalidTransition)
+		stockOf(t, log, "b1") // folds without an error
+	})
+}
+
+func syncBatch(who domain.Identity, device string, operations int) domain.Command {
+	body := domain.SubmitSync{DeviceID: device}
+	for i := range operations {
+		body.Operations = append(body.Operations, domain.SyncOperation{
+			Seq: int64(i), TransactionID: fmt.Sprintf("%s-%d", device, i), Lines: []domain.TransactionLine{{ProductID: "p1", Quantity: 1}},
+		})
+	}
+	return commandBy(who, domain.CommandSubmitSync, "b1", body)
+}
+
+func Test_no_rows_are_loaded_for_what_is_rejected_anyway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, kept := lazyAfter(t, newFaultyLog())
+		stranger := domain.Identity{UserID: "eve", Role: domain.RoleStaff, Branches: []string{"b2"}}
+		_, err := do(d, keyed(syncBatch(stranger, "till-1", 10), "k"))
+		wantCode(t, err, domain.CodeBranchForbidden)
+		_, err = do(d, syncBatch(cashier, "till-1", domain.MaxSyncOperations+1))
+		wantCode(t, err, domain.CodeBatchTooLarge)
+		if kept.asked != 0 {
+			t.Errorf("%d rows were asked for, want none", kept.asked)
+		}
+	})
+}
+
+// What waits keeps its rows, however many there are.
+func Test_rows_of_what_waits_are_loaded_once(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newFaultyLog()
+		d, kept := lazyAfter(t, log)
+		const batches, operations = 40, 20
+		release := log.hold()
+		var answers []<-chan decided
+		for i := range batches {
+			answers = append(answers, submit(d, syncBatch(cashier, fmt.Sprint("till-", i), operations)))
+		}
+		synctest.Wait()
+		release()
+		for _, answer := range answers {
+			if got := <-answer; got.err != nil {
+				t.Fatal(got.err)
+			}
+		}
+		if most := batches * (operations + 1); kept.asked > most {
+			t.Errorf("%d rows were asked for, want %d at most", kept.asked, most)
+		}
+	})
+}
+
+// Rows that can't be had for a while cost whoever needs them an answer, and
+// nobody the state.
+func Test_rows_that_cannot_be_had_keep_nobody_else_up(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, kept := lazyAfter(t, newFaultyLog())
+		kept.broken = errors.New("too many open files")
+		reads := kept.reads
+		for i := range 20 {
+			_, err := do(d, sell(1))
+			wantCode(t, err, domain.CodeLogUnavailable)
+			mustDo(t, d, keyed(adjust(1), fmt.Sprint("k", i)))
+		}
+		kept.broken = nil
+		mustDo(t, d, sell(1))
+		if kept.reads != reads {
+			t.Errorf("the state was loaded %d times more, want none", kept.reads-reads)
+		}
+	})
 }
 
 // A branch that is sold from all day, and that is asked for nothing it had

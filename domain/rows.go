@@ -55,15 +55,17 @@ func Touched(e *Event) Row {
 	}
 }
 
-// Needed names the rows that a branch's Decide reads for a command, whether
-// they exist or not, but for products, of which it may read any. An id that is
-// made from the command's own is new with it.
+// Needed names the rows that a branch's Decide reads for a command, whether they
+// exist or not, but for products, of which it may read any. It reads none for a
+// command that it rejects whatever the state. An id that is made is looked at like
+// one that is given: a client can give what he knows will be made.
 func Needed(c Command) []Row {
+	if judge(c) != nil {
+		return nil
+	}
 	switch body := c.Body.(type) {
 	case CreateTransaction:
-		if body.TransactionID != "" {
-			return []Row{{RowTransaction, body.TransactionID}}
-		}
+		return []Row{{RowTransaction, body.id(c)}}
 	case SetTransactionStatus:
 		return []Row{{RowTransaction, body.TransactionID}}
 	case ReceiveTransfer:
@@ -75,11 +77,10 @@ func Needed(c Command) []Row {
 	case ReturnTransfer:
 		return []Row{{RowTransfer, body.TransferID}}
 	case SubmitSync:
-		rows := []Row{{rowDevice, body.DeviceID}}
+		rows := make([]Row, 1, 1+len(body.Operations))
+		rows[0] = Row{rowDevice, body.DeviceID}
 		for _, op := range body.Operations {
-			if op.TransactionID != "" {
-				rows = append(rows, Row{RowTransaction, op.TransactionID})
-			}
+			rows = append(rows, Row{RowTransaction, op.id(c, body.DeviceID)})
 		}
 		return rows
 	}

@@ -150,12 +150,7 @@ func (s *syncing) apply(op SyncOperation) *Rejection {
 	if r != nil {
 		return r
 	}
-	id := sale.TransactionID
-	if id == "" {
-		// The same sale gets the same id from whatever batch brings it, but
-		// for the time in it.
-		id = EventID(s.command.At, s.status.DeviceID, fmt.Sprintf("%s\x00sync\x00%d", s.branch.ID, op.Seq), 0)
-	}
+	id := op.id(s.command, s.status.DeviceID)
 	if t, taken := s.branch.Transactions[id]; taken {
 		return invalidTransition(id, t.Status, sale.Status)
 	}
@@ -180,6 +175,15 @@ func (s *syncing) apply(op SyncOperation) *Rejection {
 		s.move(id, lines)
 	}
 	return nil
+}
+
+// id is the sale's, given or made: the same sale gets the same id from whatever
+// batch brings it, but for the time in it.
+func (op SyncOperation) id(c Command, deviceID string) string {
+	if op.TransactionID == "" {
+		return EventID(c.At, deviceID, fmt.Sprintf("%s\x00sync\x00%d", c.BranchID, op.Seq), 0)
+	}
+	return op.TransactionID
 }
 
 // rules are those of a transaction, and that it is a sale of this device.

@@ -51,10 +51,7 @@ func (b *Branch) createTransaction(c Command, body CreateTransaction) (Decision,
 	if r != nil {
 		return Decision{}, r
 	}
-	id := body.TransactionID
-	if id == "" {
-		id = madeID(c, "transaction")
-	}
+	id := body.id(c)
 	if t, taken := b.Transactions[id]; taken {
 		return Decision{}, invalidTransition(id, t.Status, body.Status)
 	}
@@ -77,6 +74,14 @@ func (b *Branch) createTransaction(c Command, body CreateTransaction) (Decision,
 		Events: facts,
 		Result: TransactionResult{TransactionID: id, Status: body.Status, TotalMinor: total, Currency: currency},
 	}, nil
+}
+
+// id is the transaction's, given or made.
+func (t CreateTransaction) id(c Command) string {
+	if t.TransactionID == "" {
+		return madeID(c, "transaction")
+	}
+	return t.TransactionID
 }
 
 // price looks the lines' products up and sums them: prices are the products'
