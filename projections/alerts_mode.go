@@ -69,8 +69,13 @@ func settleUpTo(into *file, upTo domain.Position, kept []int64) error {
 const settledAfter = time.Hour
 
 // settleThePast settles in a file without a past what is long since past; all
-// that is in the log, if that can't be read.
+// that is in the log, if that can't be read. A file that has inherited keeps that,
+// which may be all that is left of the one before when a start was cut short.
 func settleThePast(ctx context.Context, into *file, log logReader) error {
+	inherited, err := into.writer.one(ctx, func(row) error { return nil }, "SELECT 1 FROM local_settled")
+	if err != nil || inherited {
+		return err
+	}
 	upTo, err := before(ctx, log, settledAfter)
 	if err != nil {
 		upTo = log.Head()

@@ -408,6 +408,48 @@ func TestAHalfBuiltFileThatMustServeAlertsOfNothingInThePast(t *testing.T) {
 	}
 }
 
+func TestAFileThatHasInheritedBeginsNotAnew(t *testing.T) {
+	shop := newShop(t)
+	shop.open("b1")
+	shop.product("b1", "p1", 1, 5)
+	shop.now = shop.now.Add(2 * settledAfter)
+	shop.adjust("b1", "p1", 100)
+	d := alertsDefinition(RepeatEvery)
+	f, err := openFile(filepath.Join(t.TempDir(), d.fileName(1)), d.schema, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled := func() (upTo, kept int64) {
+		t.Helper()
+		if _, err := f.writer.one(t.Context(), func(r row) error {
+			upTo, kept = r.int(0), r.int(1)
+			return nil
+		}, "SELECT upto, coalesce((SELECT max(pos) FROM local_kept), 0) FROM local_settled"); err != nil {
+			t.Fatal(err)
+		}
+		return upTo, kept
+	}
+	if err := settleThePast(t.Context(), f, shop.log); err != nil {
+		t.Fatal(err)
+	}
+	if upTo, _ := settled(); upTo == 0 {
+		t.Error("nothing is settled in a file without a past")
+	}
+	want := domain.Position{Seq: 1}
+	if err := settleUpTo(f, want, []int64{7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := settleThePast(t.Context(), f, shop.log); err != nil {
+		t.Fatal(err)
+	}
+	if upTo, kept := settled(); upTo != key(want) || kept != 7 {
+		t.Errorf("settled up to %d but for %d, want %d, 7", upTo, kept, key(want))
+	}
+	if err := f.shut(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // due is the number of pending causes that are to be alerted.
 func (r *running) due() int64 {
 	r.t.Helper()

@@ -82,11 +82,17 @@ func pairsOf(r io.Reader) ([]*yaml.Node, error) {
 // valuesOf is the text of a value, or those of a list; ok is false for anything
 // else. No value at all is an empty text.
 func valuesOf(n *yaml.Node) (texts []string, list, ok bool) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
 	all := []*yaml.Node{n}
 	if list = n.Kind == yaml.SequenceNode; list {
 		all = n.Content
 	}
 	for _, each := range all {
+		if each.Kind == yaml.AliasNode {
+			each = each.Alias
+		}
 		switch {
 		case each.Kind != yaml.ScalarNode:
 			return nil, list, false

@@ -106,6 +106,7 @@ func TestFlags_values_of_the_file_are_as_written(t *testing.T) {
 		"truth":             {"dev: true\n", func(c *serveConfig) bool { return c.dev }},
 		"nothing":           {"jwt-issuer:\njwt-audience: ~\n", func(c *serveConfig) bool { return c.jwtIssuer == "" && c.jwtAudience == "" }},
 		"quoted":            {"data: '~'\n", func(c *serveConfig) bool { return c.dataDir == "~" }},
+		"alias":             {"jwt-issuer: &us shop\njwt-audience: *us\n", func(c *serveConfig) bool { return c.jwtIssuer == "shop" && c.jwtAudience == "shop" }},
 		"comments":          {"# addr: :1\n", func(c *serveConfig) bool { return c.addr == ":3001" }},
 	} {
 		t.Run(name, func(t *testing.T) {

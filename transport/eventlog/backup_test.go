@@ -419,6 +419,23 @@ func TestRestore_that_fails_leaves_no_log(t *testing.T) {
 	}
 }
 
+// On a full disk a close leaves behind what it could not copy, and says nothing.
+func TestRestore_that_was_not_written_whole_has_failed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syncWhole(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file+"-wal", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syncWhole(file); err == nil || !strings.Contains(err.Error(), "full") {
+		t.Errorf("got %v, want an error", err)
+	}
+}
+
 func TestRestore_into_a_folder_that_is_being_restored_into(t *testing.T) {
 	file, _ := backedUp(t, 10)
 	dir := t.TempDir()

@@ -118,7 +118,7 @@ func restore(ctx context.Context, c RestoreConfig, b *backupReader, dir string) 
 	}
 	head, err = build(ctx, c, b, temp, tempIndex)
 	if err == nil {
-		err = errors.Join(syncFile(temp), syncFile(tempIndex))
+		err = errors.Join(syncWhole(temp), syncWhole(tempIndex))
 	}
 	if err == nil {
 		err = os.Rename(tempIndex, index)
@@ -134,6 +134,15 @@ func restore(ctx context.Context, c RestoreConfig, b *backupReader, dir string) 
 		return head, fmt.Errorf("%w: %w", ErrNotSynced, err)
 	}
 	return head, nil
+}
+
+// syncWhole has a closed database on disk, if all of it is in its file: a close
+// says nothing of what it could not copy there, as on a full disk.
+func syncWhole(file string) error {
+	if _, err := os.Stat(file + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("%s has not been written whole; is the disk full?", file), err)
+	}
+	return syncFile(file)
 }
 
 // build makes the two files of a backup.
