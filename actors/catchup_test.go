@@ -259,3 +259,45 @@ func Test_who_is_stuck_when_its_turn_comes_asks_again(t *testing.T) {
 		q.end(turnLease)
 	})
 }
+
+// sparse is a log that has one event of branch b1 in each of 20 spans, each read
+// of which takes so long, and a client that is before all of them.
+func sparse(t *testing.T, takes time.Duration) (p *puller, sold []string) {
+	h, log := behindTheTails(t, 1<<20)
+	log.takes = takes
+	start := h.log.Head().String()
+	for range 20 {
+		sold = append(sold, h.sell("b1"))
+		for range spanCommits {
+			h.sell("b9")
+		}
+	}
+	synctest.Wait()
+	p = h.pull(staff("u1", "b1"), domain.NamespaceAll, start)
+	p.want("without a turn", p.next(), nil)
+	synctest.Wait()
+	return p, sold
+}
+
+// A client that polls has a round trip for each Next that gives it something.
+func Test_catching_up_takes_one_turn_for_little_that_is_far_apart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, sold := sparse(t, 0)
+		p.want("in its turn", p.next(), sold)
+		p.conn.hub.Close()
+	})
+}
+
+func Test_catching_up_gives_its_turn_back_in_time(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, sold := sparse(t, turnLease/8)
+		begun := time.Now()
+		got := p.next()
+		if took := time.Since(begun); took > turnLease || len(got) == 0 || len(got) == len(sold) {
+			t.Errorf("got %d of %d in %v, want some in %v at most", len(got), len(sold), took, turnLease)
+		}
+		p.Wake() // by the transport, which has written them
+		p.want("in all turns", append(got, p.turned()...), sold)
+		p.conn.hub.Close()
+	})
+}

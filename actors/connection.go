@@ -245,6 +245,16 @@ func (c *Connection) preface(dst [][]byte, started int) (_ [][]byte, at view) {
 	return dst, at
 }
 
+// view is where they are now; there is nothing to follow once it ends.
+func (c *Connection) view() (at view) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending == "" {
+		at.cursor, at.head, at.members = c.cursor, c.hub.Head(), c.members
+	}
+	return at
+}
+
 // scratch holds the slices in which Next gathers frames, so that an idle
 // connection holds none.
 var scratch = sync.Pool{New: func() any { s := make([]*Frame, 0, 64); return &s }}

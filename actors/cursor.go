@@ -2,6 +2,7 @@ package actors
 
 import (
 	"slices"
+	"time"
 
 	"bms/domain"
 )
@@ -22,20 +23,29 @@ const chunk = 256
 
 // catchUp gives out from behind the tails, in a turn that ends when that has
 // been written: however many connections catch up at once, few of them are at
-// it at any moment, and those that are up to date don't wait behind them.
+// it at any moment, and those that are up to date don't wait behind them. For
+// half of the time that a turn is waited for it goes on from chunk to chunk, so
+// that what little a log has for a connection doesn't cost a turn, and of a
+// client that polls a round trip, for each.
 func (c *Connection) catchUp(dst [][]byte, size int, w *[]*Frame, at view) [][]byte {
 	if !c.inTurn() {
 		return dst
 	}
-	frames, upTo, err := c.hub.behind((*w)[:0], at.members, at.cursor, at.head)
-	*w = frames
-	if err != nil {
-		c.giveBack()
-		c.hub.cfg.Logger.Error("connection can't read the log", "sid", c.sid, "error", err)
-		c.end(EndLogUnavailable)
-		return dst
+	given := dst
+	for begun := time.Now(); ; {
+		frames, upTo, err := c.hub.behind((*w)[:0], at.members, at.cursor, at.head)
+		*w = frames
+		if err != nil {
+			c.giveBack()
+			c.hub.cfg.Logger.Error("connection can't read the log", "sid", c.sid, "error", err)
+			c.end(EndLogUnavailable)
+			return given
+		}
+		given, size = c.emit(given, size, frames, upTo)
+		if at = c.view(); size <= 0 || !at.head.After(at.cursor) || time.Since(begun) >= turnLease/2 {
+			break
+		}
 	}
-	given, _ := c.emit(dst, size, frames, upTo)
 	if len(given) == len(dst) { // it was of no concern: go on, when the transport has had its say
 		c.transport.Wake()
 	}

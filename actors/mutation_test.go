@@ -34,6 +34,8 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"part_of_a_room_for_all_of_it":  {"segment.go", "upTo.After(last) {", "false {"},
 		"rooms_of_the_closed":           {"connection.go", "if c.ending != \"\" { // nothing is owed", "if false { // nothing is owed"},
 		"catching_up_falls_asleep":      {"cursor.go", "if len(given) == len(dst) { // it was", "if false { // it was"},
+		"a_turn_for_each_chunk":         {"cursor.go", "time.Since(begun) >= turnLease/2 {", "time.Since(begun) >= 0 {"},
+		"a_turn_for_all_chunks":         {"cursor.go", "time.Since(begun) >= turnLease/2 {", "time.Since(begun) < 0 {"},
 		"turns_that_wake_nobody":        {"cursor.go", "ask(turnToCatchUp, c.transport.Wake)", "ask(turnToCatchUp, func() {})"},
 		"turns_asked_for_twice":         {"cursor.go", "if !t.comes() && c.ending == \"\" {", "if c.ending == \"\" {"},
 		"turns_of_those_who_left":       {"connection.go", "c.members = nil\n\t\tc.giveBack()", "c.members = nil"},

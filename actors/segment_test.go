@@ -17,12 +17,15 @@ type countingLog struct {
 	domain.Reader
 	read atomic.Int64
 	wait chan struct{} // reads wait until it is closed; nil: they don't
+	// takes is how long a read takes; four of them are of one span.
+	takes time.Duration
 }
 
 func (l *countingLog) Read(ctx context.Context, after uint64, limit int) ([]*domain.Commit, error) {
 	if l.wait != nil {
 		<-l.wait
 	}
+	time.Sleep(l.takes)
 	commits, err := l.Reader.Read(ctx, after, limit)
 	l.read.Add(int64(len(commits)))
 	return commits, err
@@ -68,6 +71,7 @@ func Test_catching_up_what_is_of_no_concern_is_passed_without_being_read_again(t
 func Test_catching_up_gives_out_the_session_before_it_looks_far(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, log := behindTheTails(t, 1<<20)
+		log.takes = turnLease / 8
 		start := h.log.Head().String()
 		for range 20 * spanCommits {
 			h.sell("b2")
