@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -133,22 +132,12 @@ func readSync(raw json.RawMessage) (domain.Command, *domain.Rejection) {
 
 // membersOf reads an object, which must not have a member twice.
 func membersOf(raw json.RawMessage) (map[string]json.RawMessage, *domain.Rejection) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil, oneObject()
+	members, err := domain.Members(raw)
+	if twice, ok := errors.AsType[*domain.TwiceError](err); ok {
+		return nil, domain.Invalid(domain.FieldError{Field: fmt.Sprintf("%.*s", maxShown, twice.Name), Message: "is there twice"})
 	}
-	members := map[string]json.RawMessage{}
-	for dec.More() {
-		key, err := dec.Token()
-		name, ok := key.(string)
-		var value json.RawMessage
-		if err != nil || !ok || dec.Decode(&value) != nil {
-			return nil, oneObject()
-		}
-		if _, twice := members[name]; twice {
-			return nil, domain.Invalid(domain.FieldError{Field: fmt.Sprintf("%.*s", maxShown, name), Message: "is there twice"})
-		}
-		members[name] = value
+	if err != nil {
+		return nil, oneObject()
 	}
 	return members, nil
 }

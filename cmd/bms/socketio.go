@@ -60,9 +60,7 @@ func readAuth(auth []byte) (token, since string, err error) {
 	if len(auth) == 0 {
 		return "", "", nil
 	}
-	// A map, since a struct's members would match in any case.
-	var members map[string]json.RawMessage
-	if json.Unmarshal(auth, &members) == nil {
+	if members, err := domain.Members(auth); err == nil {
 		said, ok := members["token"]
 		if !ok || json.Unmarshal(said, &token) == nil {
 			_ = json.Unmarshal(members["since"], &since)

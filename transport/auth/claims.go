@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,28 +35,13 @@ type claims struct {
 }
 
 // UnmarshalJSON reads an object's members under their exact names, each at most
-// once. (encoding/json takes "Role" for role, and the last of two.) Claims that
-// are not in the table are passed by.
+// once. Claims that are not in the table are passed by.
 func (c *claims) UnmarshalJSON(b []byte) error {
-	members := json.NewDecoder(bytes.NewReader(b))
-	if open, err := members.Token(); err != nil || open != json.Delim('{') {
-		return errors.New("the claims are not an object")
+	members, err := domain.Members(b)
+	if err != nil {
+		return fmt.Errorf("the claims: %w", err)
 	}
-	seen := map[string]bool{}
-	for members.More() {
-		token, err := members.Token()
-		if err != nil {
-			return errors.New("the claims are not an object")
-		}
-		name, _ := token.(string)
-		if seen[name] {
-			return errors.New("a claim is there twice")
-		}
-		seen[name] = true
-		var value json.RawMessage
-		if err := members.Decode(&value); err != nil {
-			return errors.New("the claims are not JSON")
-		}
+	for name, value := range members {
 		if field := c.field(name); field != nil {
 			if err := json.Unmarshal(value, field); err != nil {
 				return fmt.Errorf("the claim %s: %w", name, err)
