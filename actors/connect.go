@@ -58,6 +58,7 @@ func (s *Session) JSON() json.RawMessage {
 type beginning struct {
 	recovered bool
 	sid       string
+	began     time.Time // the session
 	cursor    domain.Position
 	standing
 	rooms  SessionRooms
@@ -88,7 +89,7 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (_ *Connection, rec
 	}
 	c := &Connection{
 		hub: h, transport: r.Transport, sid: b.sid, userID: r.Identity.UserID, namespace: r.Namespace, codec: r.Codec,
-		places: make(chan struct{}, h.cfg.Inbound), done: make(chan struct{}), since: h.cfg.Now(), keepRooms: r.KeepRooms,
+		places: make(chan struct{}, h.cfg.Inbound), done: make(chan struct{}), since: h.cfg.Now(), began: b.began, keepRooms: r.KeepRooms,
 		claims: r.Identity, user: b.then, cursor: b.cursor, chosen: choicesOf(b.rooms), unread: b.unread,
 	}
 	if b.changed.After(b.cursor) {
@@ -143,10 +144,10 @@ func (h *Hub) resume(ctx context.Context, r ConnectRequest) (b beginning, err er
 	if b.standing, err = h.standing(ctx, r, cursor); err != nil || b.barred {
 		return b, err
 	}
-	b.sid, b.cursor = r.SID, cursor
+	b.sid, b.began, b.cursor = r.SID, r.Began, cursor
 	switch {
 	case r.SID == "":
-		b.sid = r.NewSID()
+		b.sid, b.began = r.NewSID(), h.cfg.Now()
 	case r.KeepRooms:
 		rooms, err := h.cfg.Sessions.Load(ctx, r.SID, r.Began)
 		if errors.Is(err, ErrSessionForgotten) {
@@ -175,7 +176,7 @@ func (h *Hub) afresh(ctx context.Context, r ConnectRequest) (b beginning, err er
 	if b.unread, err = h.unread(ctx, r.Identity.UserID, b.cursor); err != nil {
 		return b, err
 	}
-	b.sid = r.NewSID()
+	b.sid, b.began = r.NewSID(), h.cfg.Now()
 	return b, nil
 }
 

@@ -77,6 +77,7 @@ type Connection struct {
 	done      chan struct{} // closed by Closed
 	closeOnce sync.Once
 	since     time.Time
+	began     time.Time // the session, maybe on another connection
 	keepRooms bool      // in SessionStore
 	asked     []inbound // by the client, what is being handled first; the actor's own
 	mu        sync.Mutex

@@ -62,7 +62,7 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"an_end_on_each_page_of_unread": {"unread.go", "if len(u.events) == 1 && u.more {", "if false {"},
 		"unread_lost_in_between":        {"unread.go", "c.unread.at = upTo;", "c.unread.at = c.unread.upTo;"},
 		"rights_that_came_back":         {"connect.go", "s.barred = s.barred || s.then != nil && judge() != nil", ""},
-		"rooms_of_an_earlier_life":      {"connect.go", "\tb.sid = r.NewSID()\n\treturn b, nil\n", "\tif b.sid = r.SID; b.sid == \"\" {\n\t\tb.sid = r.NewSID()\n\t}\n\treturn b, nil\n"},
+		"rooms_of_an_earlier_life":      {"connect.go", "\tb.sid, b.began = r.NewSID(), h.cfg.Now()\n\treturn b, nil\n", "\tif b.sid = r.SID; b.sid == \"\" {\n\t\tb.sid = r.NewSID()\n\t}\n\treturn b, nil\n"},
 		"windows_into_the_past":         {"membership.go", "&& c.mayStillSeeLocked(f.event)", ""},
 		"windows_that_never_close":      {"connection.go", "if c.now != nil && !c.nowAt.After(e.Pos) {", "if false {"},
 		"rooms_cleaned_up_while_used":   {"room.go", "m.members > 0 || ", ""},

@@ -38,7 +38,7 @@ var ErrSessionForgotten = errors.New("the rooms of the session may have been for
 
 // SessionStore keeps the rooms of sessions over the end of their connections,
 // and of the process, for as long as a client can be expected to come back: those
-// of Hub.SessionsWithRooms are in use, however long ago they were saved.
+// of Hub.SessionsInUse are in use, however long ago they were saved.
 // Implementations are safe for concurrent use.
 type SessionStore interface {
 	// Load returns what was saved, the zero value for a session of which
@@ -51,15 +51,22 @@ type SessionStore interface {
 	Save(ctx context.Context, sid string, rooms SessionRooms) error
 }
 
-// SessionsWithRooms lists the sessions that are connected and have rooms in the
-// SessionStore.
-func (h *Hub) SessionsWithRooms() (sids []string) {
+// SessionInUse is a session that is connected and may be recovered.
+type SessionInUse struct {
+	SID      string
+	Began    time.Time
+	HasRooms bool // in the SessionStore
+}
+
+// SessionsInUse lists the sessions that are connected and may be recovered, with
+// what the client changed of their rooms.
+func (h *Hub) SessionsInUse() (inUse []SessionInUse) {
 	for _, c := range h.all() {
-		if c.keepRooms && c.hasChosen() {
-			sids = append(sids, c.sid)
+		if c.keepRooms {
+			inUse = append(inUse, SessionInUse{SID: c.sid, Began: c.began, HasRooms: c.hasChosen()})
 		}
 	}
-	return sids
+	return inUse
 }
 
 func (c *Connection) hasChosen() bool {

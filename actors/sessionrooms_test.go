@@ -313,3 +313,33 @@ func Test_a_session_whose_store_panics_ends_alone(t *testing.T) { // invariant 7
 		h.hub.Close()
 	})
 }
+
+func Test_a_session_in_use_began_when_it_did_on_its_first_connection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &memSessions{rooms: map[string]SessionRooms{}}
+		h := newHouse(t, func(c *HubConfig) { c.Sessions = store })
+		start := h.sell("b1")
+		first := time.Now()
+		time.Sleep(time.Hour)
+		join := func(r ConnectRequest) {
+			t.Helper()
+			r.Identity, r.Namespace, r.NewSID, r.KeepRooms, r.Transport = staff("u1", "b1"), domain.NamespaceAll, h.newSID, true, &puller{t: t, wake: make(chan struct{}, 1)}
+			if _, _, err := h.hub.Connect(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		store.rooms["old"] = SessionRooms{Left: []string{"branch:b1"}}
+		join(ConnectRequest{SID: "old", Began: first, Cursor: start})
+		join(ConnectRequest{SID: "lost", Began: first, Cursor: "no position"})
+		join(ConnectRequest{Cursor: start})
+		got := h.hub.SessionsInUse()
+		slices.SortFunc(got, func(a, b SessionInUse) int { return strings.Compare(a.SID, b.SID) })
+		want := []SessionInUse{{"old", first, true}, {"s1", time.Now(), false}, {"s2", time.Now(), false}}
+		if !slices.EqualFunc(got, want, func(a, b SessionInUse) bool {
+			return a.SID == b.SID && a.Began.Equal(b.Began) && a.HasRooms == b.HasRooms
+		}) {
+			t.Errorf("in use: %v, want %v", got, want)
+		}
+		h.hub.Close()
+	})
+}

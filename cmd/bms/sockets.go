@@ -68,11 +68,11 @@ func newSockets(a *App) (*sockets, error) {
 	var hub *actors.Hub // who the sessions are of
 	store, err := sessions.Open(context.Background(), sessions.Config{
 		Dir: a.cfg.dataDir, Logger: a.logger, Now: a.now,
-		InUse: func() []string {
+		InUse: func() []actors.SessionInUse {
 			if hub == nil { // it is being made
 				return nil
 			}
-			return hub.SessionsWithRooms()
+			return hub.SessionsInUse()
 		},
 	})
 	if err != nil {

@@ -32,13 +32,13 @@ var errDamaged = errors.New("the file is damaged")
 
 // openFile opens a file and looks at all of it. One that is made knows nothing of
 // what was before now.
-func openFile(ctx context.Context, path string, now time.Time) (*sql.DB, error) {
+func openFile(ctx context.Context, path string, now time.Time) (_ *sql.DB, w whole, err error) {
 	// NORMAL: a crash of the process loses nothing, a power cut the last
 	// changes, and no client waits for the disk.
 	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(NORMAL)"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
 	if err != nil {
-		return nil, err
+		return nil, w, err
 	}
 	db.SetMaxOpenConns(1)
 	var found string
@@ -48,13 +48,17 @@ func openFile(ctx context.Context, path string, now time.Time) (*sql.DB, error) 
 	if err == nil && found != "ok" {
 		err = fmt.Errorf("%w: %s", errDamaged, found)
 	}
-	if err == nil { // the clock may have been ahead when that was noted
-		_, err = db.ExecContext(ctx, "INSERT INTO whole VALUES (1, ?1) ON CONFLICT DO UPDATE SET since = min(since, ?1)", now.UnixMilli())
+	if err == nil {
+		_, err = db.ExecContext(ctx, "INSERT INTO whole VALUES (1, ?) ON CONFLICT DO NOTHING", now.UnixMilli())
+	}
+	if err == nil {
+		err = db.QueryRowContext(ctx, "SELECT since FROM whole").Scan(&w.stored)
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, w, errors.Join(err, db.Close())
 	}
-	return db, nil
+	w.since = min(w.stored, now.UnixMilli())
+	return db, w, nil
 }
 
 // damaged reports whether an error is about what is in the file, rather than

@@ -3,7 +3,6 @@ package sessions
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -119,6 +118,10 @@ func Test_a_running_store_forgets_too(t *testing.T) {
 	for i := range 200 {
 		now = now.Add(time.Millisecond)
 		save(t, s, fmt.Sprint(i), left)
+		if len(s.due) > 0 { // then Run does
+			<-s.due
+			prune(t, s)
+		}
 		var rows int
 		if err := s.db.QueryRow("SELECT count(*) FROM sessions").Scan(&rows); err != nil || rows > 22 {
 			t.Fatalf("%d sessions after %d more (%v), want 22 at most", rows, i+1, err)
@@ -129,7 +132,7 @@ func Test_a_running_store_forgets_too(t *testing.T) {
 // prune does what a running store does once an hour.
 func prune(t *testing.T, s *Store) {
 	t.Helper()
-	if err := s.use(t.Context(), func(*sql.DB) error { return s.prune(t.Context()) }); err != nil {
+	if err := s.prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -138,8 +141,8 @@ func prune(t *testing.T, s *Store) {
 // are kept is in its rooms still when its line breaks.
 func Test_a_session_in_use_is_not_forgotten_however_long_ago_it_was_saved(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	dir, inUse := t.TempDir(), []string{"till"}
-	cfg := Config{Dir: dir, Max: 10, Now: func() time.Time { return now }, InUse: func() []string { return inUse }}
+	dir, inUse := t.TempDir(), []actors.SessionInUse{{SID: "till", Began: now, HasRooms: true}}
+	cfg := Config{Dir: dir, Max: 10, Now: func() time.Time { return now }, InUse: func() []actors.SessionInUse { return inUse }}
 	s := open(t, cfg)
 	began, left := now, actors.SessionRooms{Left: []string{"branch:b1"}}
 	save(t, s, "till", left)
@@ -166,6 +169,142 @@ func Test_a_session_in_use_is_not_forgotten_however_long_ago_it_was_saved(t *tes
 	}
 }
 
+// Who has changed nothing and stays connected has nothing kept of him, until what
+// is forgotten of others comes near to when he began.
+func Test_a_session_in_use_that_changed_nothing_is_recovered_however_old_it_is(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	left := actors.SessionRooms{Left: []string{"branch:b1"}}
+	for name, max := range map[string]int{"others_too_old": 0, "others_too_many": 10} {
+		t.Run(name, func(t *testing.T) {
+			now := start
+			inUse := []actors.SessionInUse{{SID: "quiet", Began: start.Add(-time.Hour)}}
+			s := open(t, Config{Dir: t.TempDir(), Max: max, Now: func() time.Time { return now }, InUse: func() []actors.SessionInUse { return inUse }})
+			s.whole = whole{} // it is older than a month
+			save(t, s, "gone", left)
+			for range 31 {
+				now = now.Add(24 * time.Hour)
+				for i := range max { // as many as are kept
+					save(t, s, fmt.Sprint(i), left)
+				}
+				prune(t, s)
+			}
+			if !forgotten(t, s, "gone", start.Add(-time.Hour)) {
+				t.Error("a session that has gone is known, want it forgotten")
+			}
+			if forgotten(t, s, "quiet", start.Add(-time.Hour)) {
+				t.Error("the session in use is forgotten, want it without rooms")
+			}
+			inUse = nil
+			now = now.Add(14 * 24 * time.Hour)
+			prune(t, s)
+			if forgotten(t, s, "quiet", start.Add(-time.Hour)) {
+				t.Error("the session is forgotten two weeks later, want it without rooms")
+			}
+		})
+	}
+}
+
+func Test_a_session_in_use_that_changed_nothing_has_no_row_before_it_is_old(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := start
+	inUse := []actors.SessionInUse{{SID: "quiet", Began: start}}
+	s := open(t, Config{Dir: t.TempDir(), Keep: 24 * time.Hour, Now: func() time.Time { return now }, InUse: func() []actors.SessionInUse { return inUse }})
+	for hour := range 24 {
+		var rows int
+		if err := s.db.QueryRow("SELECT count(*) FROM sessions").Scan(&rows); err != nil || rows != hour/13 {
+			t.Fatalf("%d rows after %d hours (%v), want one after 13", rows, hour, err)
+		}
+		now = now.Add(time.Hour)
+		prune(t, s)
+	}
+}
+
+func Test_a_session_that_comes_back_in_half_the_time_that_is_kept_is_recovered(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := start
+	s := open(t, Config{Dir: t.TempDir(), Keep: 24 * time.Hour, Now: func() time.Time { return now }})
+	for range 10 {
+		save(t, s, fmt.Sprint(now), actors.SessionRooms{Left: []string{"branch:b1"}})
+		now = now.Add(12 * time.Hour)
+		prune(t, s)
+		if forgotten(t, s, "quiet", start) {
+			t.Fatalf("forgotten at %s, want it without rooms", now)
+		}
+	}
+}
+
+// The requests of clients don't wait until it has been noted who all is in use.
+func Test_sessions_are_loaded_while_those_in_use_are_noted(t *testing.T) {
+	inUse := make([]actors.SessionInUse, 3*notedAtOnce)
+	for i := range inUse {
+		inUse[i] = actors.SessionInUse{SID: fmt.Sprint(i)} // from the beginning of time
+	}
+	var s *Store
+	asked := false
+	s = open(t, Config{Dir: t.TempDir(), InUse: func() []actors.SessionInUse {
+		if s != nil { // it is not held
+			load(t, s, "7")
+			asked = true
+		}
+		return inUse
+	}})
+	save(t, s, "7", actors.SessionRooms{Left: []string{"branch:b1"}})
+	prune(t, s)
+	var rows int
+	if err := s.db.QueryRow("SELECT count(*) FROM sessions").Scan(&rows); err != nil || !asked || rows != len(inUse) {
+		t.Errorf("%d sessions (%v), asked %t, want %d", rows, err, asked, len(inUse))
+	}
+	if got := load(t, s, "7"); len(got.Left) != 1 {
+		t.Errorf("got %v, want what was saved", got)
+	}
+}
+
+func Test_a_save_has_run_forget_and_does_not_wait_for_it(t *testing.T) {
+	s := open(t, Config{Dir: t.TempDir(), Max: 10, InUse: func() []actors.SessionInUse { return nil }})
+	for i := range 12 {
+		save(t, s, fmt.Sprint(i), actors.SessionRooms{Left: []string{"branch:b1"}})
+	}
+	var rows int
+	if err := s.db.QueryRow("SELECT count(*) FROM sessions").Scan(&rows); err != nil || rows != 12 || len(s.due) != 1 {
+		t.Errorf("%d sessions (%v), told %d times, want 12 and once", rows, err, len(s.due))
+	}
+}
+
+// A node that starts before it has the time must not take what it has forgotten
+// for what never was.
+func Test_what_was_forgotten_stays_so_when_the_clock_is_behind_at_a_start(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := start
+	cfg := Config{Dir: t.TempDir(), Keep: 24 * time.Hour, Now: func() time.Time { return now }}
+	s := open(t, cfg)
+	now = now.Add(time.Hour)
+	save(t, s, "gone", actors.SessionRooms{Left: []string{"branch:b1"}})
+	now = now.Add(25 * time.Hour)
+	prune(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = start.Add(-time.Hour)
+	s = open(t, cfg)
+	now = now.Add(time.Minute)
+	if forgotten(t, s, "new", now) {
+		t.Error("a session that began since the start is forgotten, want it without rooms")
+	}
+	if !forgotten(t, s, "old", start.Add(-2*time.Hour)) {
+		t.Error("a session from before the start is taken for one without rooms, want it forgotten")
+	}
+	now = start.Add(26 * time.Hour) // it has the time
+	if !forgotten(t, s, "gone", start.Add(time.Hour)) {
+		t.Error("a session from before is taken for one without rooms, want it forgotten")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s = open(t, cfg); !forgotten(t, s, "gone", start.Add(time.Hour)) {
+		t.Error("after another start it is taken for one without rooms, want it forgotten")
+	}
+}
+
 func Test_a_session_of_which_nothing_is_known_has_no_rooms_only_if_nothing_was_forgotten_since_it_began(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	now := start
@@ -175,7 +314,7 @@ func Test_a_session_of_which_nothing_is_known_has_no_rooms_only_if_nothing_was_f
 	left := actors.SessionRooms{Left: []string{"branch:b1"}}
 	expect := func(when string, s *Store, whole time.Time) {
 		t.Helper()
-		if forgotten(t, s, "quiet", whole) || !forgotten(t, s, "quiet", whole.Add(-time.Millisecond)) {
+		if s.whole.forgotten(whole, now) || !s.whole.forgotten(whole.Add(-time.Millisecond), now) {
 			t.Errorf("%s: want what began at %s whole, and what began before not", when, whole)
 		}
 	}
