@@ -323,8 +323,10 @@ func Test_a_session_in_use_began_when_it_did_on_its_first_connection(t *testing.
 		time.Sleep(time.Hour)
 		join := func(r ConnectRequest) {
 			t.Helper()
-			r.Identity, r.Namespace, r.NewSID, r.KeepRooms, r.Transport = staff("u1", "b1"), domain.NamespaceAll, h.newSID, true, &puller{t: t, wake: make(chan struct{}, 1)}
-			if _, _, err := h.hub.Connect(t.Context(), r); err != nil {
+			p := &puller{t: t, wake: make(chan struct{}, 1)}
+			r.Identity, r.Namespace, r.NewSID, r.KeepRooms, r.Transport = staff("u1", "b1"), domain.NamespaceAll, h.newSID, true, p
+			var err error
+			if p.conn, _, err = h.hub.Connect(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 		}
