@@ -32,7 +32,8 @@ type ConnectRequest struct {
 }
 
 // Session is the data of the message session, the first on every connection. It
-// is immutable once it is there.
+// comes again behind unread notifications where the protocol needs it
+// (Codec.LastUnread). It is immutable once it is there.
 type Session struct {
 	SID    string   `json:"sid"`
 	UserID string   `json:"userId"`
@@ -118,17 +119,22 @@ func (h *Hub) Connect(ctx context.Context, r ConnectRequest) (_ *Connection, rec
 // begin puts a new connection into its rooms, and makes what it says first.
 func (c *Connection) begin(ctx context.Context, r ConnectRequest, recovered bool) {
 	c.judge()
+	greeting := c.session(recovered)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.greeting = greeting
+	c.expireLocked(r.ExpiresAt)
+	c.hub.cfg.Logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
+}
+
+// session makes the session message of this moment, for where the log goes on.
+func (c *Connection) session(recovered bool) *Session {
 	rooms := c.roomNames(c.hub.cfg.Branches)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.greeting = &Session{
+	return &Session{
 		SID: c.sid, UserID: c.userID, Role: c.identity.Role, Rooms: rooms, Pos: c.cursor, Recovered: recovered,
 	}
-	if c.unread != nil {
-		c.unread.session = c.greeting
-	}
-	c.expireLocked(r.ExpiresAt)
-	c.hub.cfg.Logger.InfoContext(ctx, "connected", "sid", c.sid, "user", c.userID, "role", c.identity.Role, "namespace", c.namespace, "recovered", recovered, "resumed", r.Cursor != "")
 }
 
 // resume begins behind the client's cursor. It leaves recovered false where

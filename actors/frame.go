@@ -17,7 +17,7 @@ type Codec interface {
 	// LastUnread encodes the event that is the last of the unread
 	// notifications. From it on the client is to go on at s.Pos, and not at
 	// the event's position: a protocol whose events can't say so has the
-	// session message follow in the same bytes once more.
+	// session message follow in the same bytes once more, as it is by then.
 	LastUnread(e *domain.Event, s *Session) []byte
 	// Session encodes the session message, with the position where the client
 	// is to go on: s.Pos, or before its unread notifications. A protocol that

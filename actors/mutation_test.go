@@ -58,7 +58,7 @@ func Test_what_is_broken_on_purpose_is_caught(t *testing.T) {
 		"leaving_after_the_end":         {"inbound.go", "over := c.ending != \"\"", "over := false"},
 		"tokens_that_reach_forward":     {"inbound.go", "c.judgeLocked(c.cursor)", "c.judgeLocked(c.hub.cfg.Log.Head())"},
 		"cursor_ahead_of_the_unread":    {"connection.go", "\t\treturn c.unread.at\n", "\t\treturn c.cursor\n"},
-		"no_end_of_the_unread":          {"unread.go", "codec.LastUnread(e, u.session)", "codec.Event(e)"},
+		"no_end_of_the_unread":          {"unread.go", "codec.LastUnread(e, c.session(true))", "codec.Event(e)"},
 		"an_end_on_each_page_of_unread": {"unread.go", "if len(u.events) == 1 && u.more {", "if false {"},
 		"unread_lost_in_between":        {"unread.go", "c.unread.at = upTo;", "c.unread.at = c.unread.upTo;"},
 		"rights_that_came_back":         {"connect.go", "s.barred = s.barred || s.then != nil && judge() != nil", ""},

@@ -15,10 +15,9 @@ const unreadPage = 100
 // time. While it lasts, the client is to go on where it has got to in it. The
 // connection's flusher alone uses it, but for at.
 type backlog struct {
-	events  []*domain.Event
-	more    bool // there may be, beyond events
-	upTo    domain.Position
-	session *Session // of the connection, where the log goes on
+	events []*domain.Event
+	more   bool // there may be, beyond events
+	upTo   domain.Position
 	// at is behind the last one given out, before the first one at the
 	// beginning; guarded by Connection.mu.
 	at domain.Position
@@ -83,7 +82,9 @@ func (c *Connection) giveUnread(dst [][]byte, size int) ([][]byte, int) {
 		if u.events = u.events[1:]; len(u.events) > 0 {
 			b = codec.Event(e)
 		} else {
-			b = codec.LastUnread(e, u.session)
+			// Nothing is missing here, whatever the client came from. It may
+			// have changed its rooms and its token meanwhile.
+			b = codec.LastUnread(e, c.session(true))
 		}
 		dst = append(dst, b)
 		size -= len(b)

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -177,6 +178,31 @@ func Test_unread_notifications_that_are_not_known_yet_bring_nobody_into_the_past
 		}
 		wantEvents(t, "u1", c.leave(), want)
 		stalled = domain.Position{}
+		h.hub.Close()
+	})
+}
+
+// The session that follows on a plain socket says how things are then, and not
+// once more that the client has missed something.
+func Test_the_session_behind_unread_notifications_is_the_one_of_that_moment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newInbox(t)
+		h.notify("u1")
+		h.notify("u1")
+		p := h.pull(staff("u1", "b1", "b2"), domain.NamespaceAll, "")
+		p.conn.codec = plainText
+		first := p.conn.Next(nil, 1)
+		left := make(chan any, 1)
+		p.conn.Event("room:leave", []json.RawMessage{json.RawMessage(`"branch:b1"`)}, func(v any) { left <- v })
+		<-left
+		rest := p.conn.Next(nil, 1)
+		_, again, ok := strings.Cut(string(rest[len(rest)-1]), "\n")
+		if s := string(first[0]); !strings.Contains(s, `"branch:b1"`) || !strings.Contains(s, `"recovered":false`) {
+			t.Errorf("first %s, want branch b1, not recovered", s)
+		}
+		if !ok || strings.Contains(again, `"branch:b1"`) || !strings.Contains(again, `"branch:b2"`) || !strings.Contains(again, `"recovered":true`) {
+			t.Errorf("behind the notifications %q, want the session without branch b1, recovered", again)
+		}
 		h.hub.Close()
 	})
 }

@@ -116,7 +116,7 @@ func (r plainReceiver) Closed(reason string) { r.client.closed(reason) }
 // message {"type":name,"data":data,"pos":cursor}. The session's cursor is the
 // pos in its data: one beside that tells a client apart that is not there yet,
 // since its unread notifications come next. They leave it at the last one's own
-// position, and so the session comes again behind them.
+// position, and so the session comes again behind them, as it is by then.
 type plainEncoder struct{}
 
 func (plainEncoder) Event(e *domain.Event) []byte {

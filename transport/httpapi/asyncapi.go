@@ -193,7 +193,7 @@ func (d *asyncDocument) addWebSocket(namespace string) {
 		refusals = append(refusals, object{"code": code, "status": StatusOf(code)})
 	}
 	about := &strings.Builder{}
-	about.WriteString("The server sends envelopes, each a text frame, after a session, which comes again behind unread notifications: the log goes on at its data's pos. Clients send {op, id, args} and get {type: \"ack\", id, data} if they gave an id. " +
+	about.WriteString("The server sends envelopes, each a text frame, after a session, which comes again behind unread notifications, as it is by then and recovered, since nothing is missing: the log goes on at its data's pos. Clients send {op, id, args} and get {type: \"ack\", id, data} if they gave an id. " +
 		"Whom the server refuses gets an HTTP status and a problem before the upgrade. Close codes:\n")
 	for _, cc := range closeCodes {
 		what := "don't come back unchanged"
