@@ -65,8 +65,10 @@ type Connection struct {
 	hub       *Hub
 	transport Transport
 	// turn is to catch up: the one that was asked for, or in which what was
-	// given out last is being written; nil for none. Set under mu. It is beside
-	// transport since news looks at both.
+	// given out last is being written; nil for none. The flusher asks for it,
+	// under mu and not after the end, begins it and gives it back; Closed takes
+	// it away, under mu. Anybody looks at it; it is beside transport since news
+	// looks at both.
 	turn      atomic.Pointer[turn]
 	ref       *Ref
 	sid       string
@@ -80,23 +82,24 @@ type Connection struct {
 	began     time.Time // the session, maybe on another connection
 	keepRooms bool      // in SessionStore
 	asked     []inbound // by the client, what is being handled first; the actor's own
-	mu        sync.Mutex
-	claims    domain.Identity // as the token says
-	user      *domain.User    // as the log says, up to the cursor
-	now       *domain.User    // as it said at connect, up to nowAt; nil once the cursor is there
-	nowAt     domain.Position
-	identity  domain.Identity // user over claims
-	expires   time.Time       // the token's end, zero for none
-	expiry    *time.Timer
-	cursor    domain.Position
-	members   []member // replaced, never changed in place
-	chosen    choices
-	greeting  *Session // the session message until it is given out
-	unread    *backlog // until it is given out
-	messages  []message
-	writing   *writing  // of sampled events given out last, until they are written; usually nil
-	ending    EndReason // set once; Next then gives out nothing more
-	told      bool      // the actor knows of ending
+
+	mu       sync.Mutex      // guards the following
+	claims   domain.Identity // as the token says
+	user     *domain.User    // as the log says, up to the cursor
+	now      *domain.User    // as it said at connect, up to nowAt; nil once the cursor is there
+	nowAt    domain.Position
+	identity domain.Identity // user over claims
+	expires  time.Time       // the token's end, zero for none
+	expiry   *time.Timer
+	cursor   domain.Position
+	members  []member // replaced, never changed in place
+	chosen   choices
+	greeting *Session // the session message until it is given out
+	unread   *backlog // until it is given out
+	messages []message
+	writing  *writing  // of sampled events given out last, until they are written; usually nil
+	ending   EndReason // set once; Next then gives out nothing more
+	told     bool      // the actor knows of ending
 }
 
 // SID is the connection's session id.
