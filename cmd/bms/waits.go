@@ -2,10 +2,12 @@ package main
 
 import "time"
 
-// waits bound how long a node holds an answer back until what was decided just
-// now is known where it is looked up. Each is a courtesy: when it is over, the
-// node goes on with what it knows, or says that it doesn't know.
+// waits bound how long a node waits for what it can do without. When one is over
+// it goes on with what it knows, or says that it doesn't know.
 type waits struct {
+	// What follows holds an answer back until what was decided just now is known
+	// where it is looked up.
+
 	// fresh is for the read models to have what is in the log when a read comes,
 	// or a dispatch, whose destination may have been opened or closed just now.
 	fresh time.Duration
@@ -18,9 +20,12 @@ type waits struct {
 	unread time.Duration
 	// acked is for the same, when he acknowledges some.
 	acked time.Duration
-	// start is for a node that starts to know its users.
+
+	// start is for a node that starts to know its users; who comes meanwhile is
+	// kept waiting, and then told to come back later.
 	start time.Duration
-	// traces is for the collector to take the last traces of a node that stops.
+	// traces is for the collector to take the last traces of a node that stops;
+	// then they are lost.
 	traces time.Duration
 }
 
