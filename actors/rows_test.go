@@ -384,12 +384,13 @@ func Test_rows_that_cannot_be_had_keep_nobody_else_up(t *testing.T) {
 		kept.broken = errors.New("too many open files")
 		reads := kept.reads
 		for i := range 20 {
-			_, err := do(d, sell(1))
+			_, err := do(d, keyed(sell(1), fmt.Sprint("s", i)))
 			wantCode(t, err, domain.CodeLogUnavailable)
 			mustDo(t, d, keyed(adjust(1), fmt.Sprint("k", i)))
+			mustDo(t, d, sell(1))
 		}
 		kept.broken = nil
-		mustDo(t, d, sell(1))
+		mustDo(t, d, keyed(sell(1), "s0"))
 		if kept.reads != reads {
 			t.Errorf("the state was loaded %d times more, want none", kept.reads-reads)
 		}

@@ -57,14 +57,18 @@ func Touched(e *Event) Row {
 
 // Needed names the rows that a branch's Decide reads for a command, whether they
 // exist or not, but for products, of which it may read any. It reads none for a
-// command that it rejects whatever the state. An id that is made is looked at like
-// one that is given: a client can give what he knows will be made.
+// command that it rejects whatever the state. An id that is made of what clients
+// know, as their keys, is looked at like one that is given: they can have given it
+// before. One that is made of a fresh id is new.
 func Needed(c Command) []Row {
 	if judge(c) != nil {
 		return nil
 	}
 	switch body := c.Body.(type) {
 	case CreateTransaction:
+		if body.TransactionID == "" && !c.Keyed {
+			return nil
+		}
 		return []Row{{RowTransaction, body.id(c)}}
 	case SetTransactionStatus:
 		return []Row{{RowTransaction, body.TransactionID}}
