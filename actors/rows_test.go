@@ -33,6 +33,13 @@ type keptBehind struct {
 	warned  warnings
 }
 
+// locked is for what the test itself sees and sets of it.
+func (k *keptBehind) locked(f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f()
+}
+
 // warnings counts what is logged of streams that are read from their beginning.
 type warnings struct {
 	slog.Handler
@@ -225,7 +232,7 @@ func Test_a_state_in_part_decides_as_the_whole_does(t *testing.T) {
 				}
 			}
 			stockOf(t, part, "b1")
-			asked += kept.asked
+			kept.locked(func() { asked += kept.asked })
 		})
 	}
 	for _, want := range []string{
@@ -346,9 +353,11 @@ func Test_no_rows_are_loaded_for_what_is_rejected_anyway(t *testing.T) {
 		wantCode(t, err, domain.CodeBranchForbidden)
 		_, err = do(d, syncBatch(cashier, "till-1", domain.MaxSyncOperations+1))
 		wantCode(t, err, domain.CodeBatchTooLarge)
-		if kept.asked != 0 {
-			t.Errorf("%d rows were asked for, want none", kept.asked)
-		}
+		kept.locked(func() {
+			if kept.asked != 0 {
+				t.Errorf("%d rows were asked for, want none", kept.asked)
+			}
+		})
 	})
 }
 
@@ -370,9 +379,11 @@ func Test_rows_of_what_waits_are_loaded_once(t *testing.T) {
 				t.Fatal(got.err)
 			}
 		}
-		if most := batches * (operations + 1); kept.asked > most {
-			t.Errorf("%d rows were asked for, want %d at most", kept.asked, most)
-		}
+		kept.locked(func() {
+			if most := batches * (operations + 1); kept.asked > most {
+				t.Errorf("%d rows were asked for, want %d at most", kept.asked, most)
+			}
+		})
 	})
 }
 
@@ -381,19 +392,21 @@ func Test_rows_of_what_waits_are_loaded_once(t *testing.T) {
 func Test_rows_that_cannot_be_had_keep_nobody_else_up(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, kept := lazyAfter(t, newFaultyLog())
-		kept.broken = errors.New("too many open files")
-		reads := kept.reads
+		reads := 0
+		kept.locked(func() { kept.broken, reads = errors.New("too many open files"), kept.reads })
 		for i := range 20 {
 			_, err := do(d, keyed(sell(1), fmt.Sprint("s", i)))
 			wantCode(t, err, domain.CodeLogUnavailable)
 			mustDo(t, d, keyed(adjust(1), fmt.Sprint("k", i)))
 			mustDo(t, d, sell(1))
 		}
-		kept.broken = nil
+		kept.locked(func() { kept.broken = nil })
 		mustDo(t, d, keyed(sell(1), "s0"))
-		if kept.reads != reads {
-			t.Errorf("the state was loaded %d times more, want none", kept.reads-reads)
-		}
+		kept.locked(func() {
+			if kept.reads != reads {
+				t.Errorf("the state was loaded %d times more, want none", kept.reads-reads)
+			}
+		})
 	})
 }
 
